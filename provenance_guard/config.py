@@ -1,0 +1,217 @@
+"""Policy and settings: what a studio demands, and what a user prefers.
+
+A *policy* is the studio's: it lives in a TOML file outside the WebUI's data directory and can only be narrowed (made
+stricter) by options and by a job. *Settings* are the user's own: where things are kept and how much is told.
+Both are frozen dataclasses, validated here; an error names the file and the line.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from provenance_guard import paths
+from provenance_guard.errors import ConfigError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+POLICY_VERSION = 1
+
+Mode = Literal["off", "warn", "block"]
+OnError = Literal["warn", "block"]
+Strength = Literal["invisible", "balanced", "strong"]
+
+
+@dataclass(frozen=True)
+class ScreenPolicy:
+    """Where verdicts begin. Probabilities are calibrated (0..1), ``semantic_review`` is an embedding cosine."""
+
+    references: tuple[Path, ...] = ()
+    review: float = field(default=0.5, metadata={"minimum": 0.0, "maximum": 1.0})
+    near_copy: float = field(default=0.85, metadata={"minimum": 0.0, "maximum": 1.0})
+    semantic_review: float = field(default=0.85, metadata={"minimum": 0.0, "maximum": 1.0})
+
+
+@dataclass(frozen=True)
+class MarkPolicy:
+    """Whether and how strongly the invisible mark is put in."""
+
+    enabled: bool = True
+    strength: Strength = "invisible"
+
+
+@dataclass(frozen=True)
+class LabelPolicy:
+    """Whether saved files say in their metadata that they are AI generated."""
+
+    enabled: bool = True
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What a picture must pass. ``source`` is the file it was read from, None for the built-in default.
+
+    ``mode``: ``off`` screens nothing, ``warn`` delivers and says so, ``block`` withholds near-copies.
+    ``on_error``: what happens to a picture when a step failed.
+    """
+
+    version: int = field(default=POLICY_VERSION, metadata={"minimum": 1, "maximum": POLICY_VERSION})
+    mode: Mode = "warn"
+    on_error: OnError = "warn"
+    screen: ScreenPolicy = field(default_factory=ScreenPolicy)
+    mark: MarkPolicy = field(default_factory=MarkPolicy)
+    label: LabelPolicy = field(default_factory=LabelPolicy)
+    source: Path | None = field(default=None, metadata={"internal": True})
+
+    def narrow(
+        self, *, mode: Mode | None = None, near_copy: float | None = None, review: float | None = None
+    ) -> Policy:
+        """This policy made stricter by a job's wishes; a wish that would loosen it is ignored."""
+        stricter = max(self.mode, mode or self.mode, key=get_args(Mode).index)
+        screen = dataclasses.replace(
+            self.screen,
+            near_copy=min(self.screen.near_copy, near_copy if near_copy is not None else 1.0),
+            review=min(self.screen.review, review if review is not None else 1.0),
+        )
+        return dataclasses.replace(self, mode=stricter, screen=screen)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The user's preferences. Nothing in here can weaken a policy.
+
+    ``public_prompt`` puts prompts into public labels (off: commitments only); ``user`` is written into the private record;
+    ``device`` is ``auto`` (the one that generated), ``cpu`` or a torch device; ``embedding_model`` and
+    ``embedding_checkpoint`` name an open_clip architecture and a local weight file.
+    """
+
+    public_prompt: bool = False
+    sidecar: bool = True
+    user: str = ""
+    device: str = "auto"
+    embedding_model: str = "ViT-B-32"
+    embedding_checkpoint: Path | None = None
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything ``Guard`` needs to know before it starts."""
+
+    data_directory: Path = field(default_factory=paths.data_directory)
+    key_directory: Path = field(default_factory=paths.key_directory)
+    policy: Policy = field(default_factory=Policy)
+    settings: Settings = field(default_factory=Settings)
+
+
+def load_policy(path: Path) -> Policy:
+    """Read a policy file. ``on_error`` defaults to ``block`` in a file whose mode is ``block``.
+
+    Relative reference folders are taken from the policy's own folder. Raises ConfigError with the line.
+    """
+    document = _Document(path)
+    policy: Policy = document.build(Policy)
+    if policy.mode == "block" and "on_error" not in document.values:
+        policy = dataclasses.replace(policy, on_error="block")
+    if policy.screen.review > policy.screen.near_copy:
+        raise ConfigError(path, "screen.review is above screen.near_copy", line=document.line_of(("screen", "review")))
+    folders = tuple((path.parent / folder.expanduser()).absolute() for folder in policy.screen.references)
+    return dataclasses.replace(policy, screen=dataclasses.replace(policy.screen, references=folders), source=path)
+
+
+def load_settings(path: Path) -> Settings:
+    """Read a settings file; the defaults when it does not exist. Raises ConfigError with the line."""
+    return _Document(path).build(Settings) if path.exists() else Settings()
+
+
+class _Document:
+    """A TOML file that remembers where its keys stand."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self.text = path.read_text("utf-8-sig")
+        except OSError as error:
+            raise ConfigError(
+                path, f"cannot be read ({error.strerror})", next_step="Check the path and the permissions."
+            ) from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(path, "is not UTF-8 text", next_step="Save it as UTF-8.") from error
+        try:
+            self.values: dict[str, Any] = tomllib.loads(self.text)
+        except tomllib.TOMLDecodeError as error:
+            line = re.search(r"line (\d+)", str(error))
+            raise ConfigError(path, f"not valid TOML: {error}", line=int(line.group(1)) if line else None) from error
+
+    def build(self, kind: type) -> Any:
+        return self._table(kind, self.values, ())
+
+    def line_of(self, key: tuple[str, ...]) -> int | None:
+        """The 1-based line on which a dotted key or its table stands."""
+        table: tuple[str, ...] = ()
+        for number, text in enumerate(self.text.splitlines(), start=1):
+            if header := re.match(r"\s*\[\s*([^\[\]]+?)\s*\]", text):
+                table = tuple(_unquote(part) for part in header.group(1).split("."))
+                name = table
+            elif pair := re.match(r"\s*([\w\-.\"']+)\s*=", text):
+                name = table + tuple(_unquote(part) for part in pair.group(1).split("."))
+            else:
+                continue
+            if name == key:
+                return number
+        return None
+
+    def _table(self, kind: type, values: dict[str, Any], prefix: tuple[str, ...]) -> Any:
+        hints = get_type_hints(kind)
+        known = {item.name: item for item in dataclasses.fields(kind) if not item.metadata.get("internal")}
+        for name in values:
+            if name not in known:
+                close = difflib.get_close_matches(name, known, n=1)
+                hint = f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(known)}"
+                raise self._error((*prefix, name), f"unknown key {name!r}{hint}")
+        chosen = {name: self._value(hints[name], known[name], value, (*prefix, name)) for name, value in values.items()}
+        return kind(**chosen)
+
+    def _value(self, hint: Any, item: dataclasses.Field[Any], value: Any, key: tuple[str, ...]) -> Any:
+        if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+            if not isinstance(value, dict):
+                raise self._error(key, f"{item.name!r} must be a table")
+            return self._table(hint, value, key)
+        if get_origin(hint) is Literal:
+            if value not in get_args(hint):
+                raise self._error(
+                    key, f"{item.name} is {value!r}, must be one of {', '.join(map(repr, get_args(hint)))}"
+                )
+            return value
+        if get_origin(hint) is tuple:
+            if not isinstance(value, list) or not all(isinstance(entry, str) and entry for entry in value):
+                raise self._error(key, f"{item.name} must be a list of folders")
+            return tuple(Path(entry) for entry in value)
+        if hint is float or hint is int:
+            if isinstance(value, bool) or not isinstance(value, (int, float) if hint is float else int):
+                raise self._error(key, f"{item.name} is {value!r}, must be a {'whole ' if hint is int else ''}number")
+            low, high = item.metadata["minimum"], item.metadata["maximum"]
+            if not low <= value <= high:
+                raise self._error(key, f"{item.name} is {value!r}, must be between {low} and {high}")
+            return hint(value)
+        if hint is bool:
+            if not isinstance(value, bool):
+                raise self._error(key, f"{item.name} is {value!r}, must be true or false")
+            return value
+        if not isinstance(value, str):
+            raise self._error(key, f"{item.name} is {value!r}, must be text in quotes")
+        return value if hint is str else Path(value).expanduser()
+
+    def _error(self, key: tuple[str, ...], problem: str) -> ConfigError:
+        return ConfigError(self.path, problem, line=self.line_of(key))
+
+
+def _unquote(part: str) -> str:
+    return part.strip().strip("\"'")

@@ -1,0 +1,153 @@
+"""Open, convert and fingerprint pictures, whatever their mode: the one way in for every room."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from provenance_guard import extras
+from provenance_guard.errors import PictureError
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff"})
+MAX_PIXELS = 300_000_000
+"""Above this many pixels (17,000 x 17,000) a picture is refused before decoding: it is a mistake or a decompression bomb."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded picture. ``image`` is upright (EXIF orientation applied), 8 bit, mode RGB or RGBA.
+
+    ``info`` is what Pillow found beside the pixels (text chunks, ``exif``, ``icc_profile``); ``notes`` says in plain words
+    what the conversion lost or changed (16 bits to 8, CMYK to RGB, first of 12 frames).
+    """
+
+    path: Path
+    image: Image.Image
+    format: str
+    mode: str
+    frames: int
+    info: dict[str, object]
+    notes: tuple[str, ...] = field(default=())
+
+
+def open_picture(path: Path, *, animated: Literal["refuse", "first"] = "refuse") -> Picture:
+    """Decode the picture in ``path`` completely.
+
+    ``animated`` says what to do with more than one frame: refuse, or take the first one.
+    Raises PictureError with the reason (missing, empty, truncated, no picture, too large, animated, not readable).
+    """
+    extras.load("pillow_avif")  # Registers AVIF with Pillow releases that lack it.
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # Our own limit follows.
+            source = Image.open(path)
+    except FileNotFoundError:
+        raise PictureError(f"{path} does not exist.", next_step="Check the name and try again.") from None
+    except IsADirectoryError:
+        raise PictureError(f"{path} is a folder, not a picture.", next_step="Name the pictures in it.") from None
+    except PermissionError:
+        raise PictureError(
+            f"No permission to read {path}.", next_step="Make the file readable and try again."
+        ) from None
+    except UnidentifiedImageError:
+        raise PictureError(f"{_empty_or_unknown(path)}", next_step=_EXPORT_AGAIN) from None
+    except Image.DecompressionBombError:
+        raise _too_large(path) from None
+    except (OSError, ValueError, SyntaxError, struct.error) as error:
+        raise PictureError(f"{path} cannot be read ({error}).", next_step=_EXPORT_AGAIN) from error
+    with source:
+        return _decode(path, source, animated)
+
+
+def to_tensor(image: Image.Image, device: torch.device | str = "cpu") -> torch.Tensor:
+    """The colours of a picture as floats, shape (3, H, W), range 0..1; transparency is dropped, not blended."""
+    pixels = np.array(image.convert("RGB"), dtype=np.uint8)
+    return torch.from_numpy(pixels).to(device).permute(2, 0, 1).float().div_(255)
+
+
+def to_image(tensor: torch.Tensor) -> Image.Image:
+    """A float tensor (3, H, W) in 0..1 as an RGB picture, rounded to the nearest of 256 levels."""
+    levels = tensor.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8)
+    return Image.fromarray(levels.permute(1, 2, 0).cpu().numpy(), "RGB")
+
+
+def pixel_sha256(image: Image.Image) -> str:
+    """SHA-256 of the pixels alone, the same whatever file format or metadata carries them losslessly.
+
+    Hashed: the ASCII line ``pg-pixels-1 <mode> <width> <height>\\n``, then the rows of 8-bit samples. Mode is RGB or RGBA;
+    an alpha channel that is opaque everywhere does not count, because formats add and drop it at will.
+    """
+    if image.mode not in ("RGB", "RGBA"):
+        image = image.convert("RGBA" if _has_alpha(image) else "RGB")
+    if image.mode == "RGBA" and image.getextrema()[3] == (255, 255):
+        image = image.convert("RGB")
+    digest = hashlib.sha256(f"pg-pixels-1 {image.mode} {image.width} {image.height}\n".encode("ascii"))
+    digest.update(image.tobytes())
+    return digest.hexdigest()
+
+
+_EXPORT_AGAIN = "Export or download the picture again, or convert it to PNG."
+
+
+def _decode(path: Path, source: Image.Image, animated: str) -> Picture:
+    if source.width * source.height > MAX_PIXELS:
+        raise _too_large(path)
+    frames = int(getattr(source, "n_frames", 1))
+    if frames > 1 and animated == "refuse" and source.format != "MPO":
+        raise PictureError(
+            f"{path} is animated ({frames} frames).", next_step="Save the frames as single pictures and pass those."
+        )
+    notes = [f"first of {frames} frames"] if frames > 1 else []
+    try:
+        source.load()
+        upright = ImageOps.exif_transpose(source) or source
+        image = _to_8_bit(upright, notes)
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError, struct.error) as error:
+        raise PictureError(f"{path} is damaged or cut short ({error}).", next_step=_EXPORT_AGAIN) from error
+    except MemoryError:
+        raise _too_large(path) from None
+    return Picture(path, image, source.format or "", source.mode, frames, dict(source.info), tuple(notes))
+
+
+def _to_8_bit(image: Image.Image, notes: list[str]) -> Image.Image:
+    if image.mode in ("RGB", "RGBA"):
+        return image.copy()
+    if image.mode.startswith("I") or image.mode == "F":
+        notes.append("16 or 32 bits a sample reduced to 8")
+        return _scale_samples(image).convert("RGB")
+    if image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
+        notes.append(f"{image.mode} converted to RGB")
+        return image.convert("RGB")
+    return image.convert("RGBA" if _has_alpha(image) else "RGB")
+
+
+def _scale_samples(image: Image.Image) -> Image.Image:
+    samples = np.asarray(image, dtype=np.float64)
+    top = samples.max() if samples.size else 0.0
+    full_scale = 1.0 if image.mode == "F" and top <= 1 else 255.0 if top <= 255 else 65535.0 if top <= 65535 else top
+    return Image.fromarray(np.clip(samples * (255.0 / full_scale) + 0.5, 0, 255).astype(np.uint8), "L")
+
+
+def _has_alpha(image: Image.Image) -> bool:
+    return image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
+
+
+def _empty_or_unknown(path: Path) -> str:
+    if path.stat().st_size == 0:
+        return f"{path} is empty (0 bytes)."
+    return f"{path} is not a picture, or of a format that is not supported here."
+
+
+def _too_large(path: Path) -> PictureError:
+    return PictureError(
+        f"{path} has more pixels than can be handled ({MAX_PIXELS // 1_000_000} million).",
+        next_step="Scale it down or cut it into parts.",
+    )
