@@ -51,7 +51,8 @@ class Context:
 
     ``parameters`` are typed values under the infotext's own field names in snake case (``prompt``, ``negative_prompt``,
     ``seed``, ``steps``, ``sampler``, ``cfg_scale``, ``width``, ``height``, ``denoising_strength`` ...). ``infotext`` is kept
-    raw when that is all there is; ``claimed_time`` is a time that only the file claims.
+    raw when that is all there is; ``source_name`` and ``source_sha256`` are of the file that came in, when a file came in;
+    ``claimed_time`` is a time that only the file claims.
     """
 
     origin: Origin
@@ -63,6 +64,7 @@ class Context:
     user: str | None = None
     job: str | None = None
     source_name: str | None = None
+    source_sha256: str | None = None
     claimed_time: str | None = None
 
     @property
