@@ -52,6 +52,31 @@ def staged_file(path: Path, *, private: bool = False) -> Iterator[Path]:
             staged.unlink(missing_ok=True)
 
 
+def create_once(path: Path, content: bytes, *, private: bool = False) -> bool:
+    """Write ``content`` to ``path`` unless a file is there already; True when this call made it.
+
+    Of two processes that try at once exactly one wins, and nobody ever sees a half-written file. Raises OutputError.
+    """
+    if path.exists():
+        return False
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=".staged-", suffix=path.suffix, dir=path.parent)
+        staged = Path(name)
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            if not private:
+                staged.chmod(0o666 & ~_umask())
+            return _claim_name(staged, path)
+        finally:
+            staged.unlink(missing_ok=True)
+    except OSError as error:
+        raise _output_error(path, error) from error
+
+
 def sha256_file(path: Path) -> str:
     """SHA-256 of a file's bytes as 64 hex digits. Raises OSError when it cannot be read."""
     digest = hashlib.sha256()
@@ -59,6 +84,28 @@ def sha256_file(path: Path) -> str:
         while chunk := stream.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def _claim_name(staged: Path, path: Path) -> bool:
+    # A hard link is made only when the name is free, on every system; a rename would replace the other's file on POSIX.
+    try:
+        os.link(staged, path)
+    except FileExistsError:
+        return False
+    except OSError:
+        return _copy_exclusively(staged, path)  # FAT and some network disks have no links.
+    return True
+
+
+def _copy_exclusively(staged: Path, path: Path) -> bool:
+    try:
+        with path.open("xb") as stream:
+            path.chmod(staged.stat().st_mode & 0o777)
+            stream.write(staged.read_bytes())
+            os.fsync(stream.fileno())
+    except FileExistsError:
+        return False
+    return True
 
 
 def _flush_to_disk(path: Path) -> None:
