@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 import struct
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 
 from provenance_guard import extras
 from provenance_guard.errors import PictureError
+from provenance_guard.files import staged_file
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff"})
 MAX_PIXELS = 300_000_000
@@ -94,6 +97,7 @@ def pixel_sha256(image: Image.Image) -> str:
     return digest.hexdigest()
 
 
+_ORIENTATION = 0x0112  # EXIF tag
 _EXPORT_AGAIN = "Export or download the picture again, or convert it to PNG."
 
 
@@ -151,3 +155,59 @@ def _too_large(path: Path) -> PictureError:
         f"{path} has more pixels than can be handled ({MAX_PIXELS // 1_000_000} million).",
         next_step="Scale it down or cut it into parts.",
     )
+
+
+def saved_suffix(picture: Picture) -> str:
+    """The suffix for a copy of ``picture``: its own where the format carries a mark well, else ``.png``."""
+    return {"PNG": ".png", "JPEG": ".jpg", "MPO": ".jpg", "WEBP": ".webp", "AVIF": ".avif"}.get(picture.format, ".png")
+
+
+def save_picture(image: Image.Image, path: Path, *, like: Picture) -> None:
+    """Write ``image`` to ``path`` whole or not at all, in the format of its suffix, with the metadata of ``like``.
+
+    Text chunks, EXIF (orientation reset, the pixels are upright) and colour profile are kept. Raises OutputError.
+    """
+    with staged_file(path) as staged:
+        flat = image.convert("RGB") if path.suffix.lower() in (".jpg", ".jpeg") else image
+        flat.save(staged, **_save_options(path.suffix.lower(), like))
+
+
+def _save_options(suffix: str, like: Picture) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    if exif := _upright_exif(like):
+        options["exif"] = exif
+    if profile := like.info.get("icc_profile"):
+        options["icc_profile"] = profile
+    if suffix == ".png":
+        options["pnginfo"] = _text_chunks(like.info)
+    elif suffix in (".jpg", ".jpeg"):
+        options |= {"quality": 95, "subsampling": "4:4:4"}
+    elif suffix in (".webp", ".avif"):
+        options["quality"] = 95
+    if suffix == ".webp" and (packet := like.info.get("xmp")):
+        options["xmp"] = packet
+    return options
+
+
+def _text_chunks(info: Mapping[str, object]) -> PngInfo:
+    chunks = PngInfo()
+    for keyword, value in info.items():
+        if not isinstance(value, str):
+            continue
+        if value.isascii() and not keyword.startswith("XML:"):
+            chunks.add_text(keyword, value)
+        else:
+            chunks.add_itxt(keyword, value)
+    return chunks
+
+
+def _upright_exif(picture: Picture) -> bytes:
+    raw = picture.info.get("exif")
+    if not isinstance(raw, bytes):
+        return b""
+    exif = Image.Exif()
+    exif.load(raw)
+    if _ORIENTATION not in exif:
+        return raw
+    del exif[_ORIENTATION]
+    return exif.tobytes()
