@@ -7,6 +7,7 @@ import struct
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import ceil
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,10 +42,13 @@ class Picture:
     notes: tuple[str, ...] = field(default=())
 
 
-def open_picture(path: Path, *, animated: Literal["refuse", "first"] = "refuse") -> Picture:
+def open_picture(
+    path: Path, *, animated: Literal["refuse", "first"] = "refuse", longest_side: int | None = None
+) -> Picture:
     """Decode the picture in ``path`` completely.
 
-    ``animated`` says what to do with more than one frame: refuse, or take the first one.
+    ``animated`` says what to do with more than one frame: refuse, or take the first one. ``longest_side`` allows a format
+    that can (JPEG) to decode faster into fewer pixels, but never into fewer than that.
     Raises PictureError with the reason (missing, empty, truncated, no picture, too large, animated, not readable).
     """
     extras.load("pillow_avif")  # Registers AVIF with Pillow releases that lack it.
@@ -67,6 +71,9 @@ def open_picture(path: Path, *, animated: Literal["refuse", "first"] = "refuse")
     except (OSError, ValueError, SyntaxError, struct.error) as error:
         raise PictureError(f"{path} cannot be read ({error}).", next_step=_EXPORT_AGAIN) from error
     with source:
+        if longest_side is not None:
+            shrink = max(1.0, max(source.size) / longest_side)
+            source.draft(None, (ceil(source.width / shrink), ceil(source.height / shrink)))  # None keeps the mode
         return _decode(path, source, animated)
 
 
