@@ -1,0 +1,8 @@
+"""Policy becomes decision: what may leave, and what stands in its place when it may not."""
+
+from __future__ import annotations
+
+from provenance_guard.gate.placeholder import placeholder
+from provenance_guard.gate.policy import Action, Decision, decide
+
+__all__ = ["Action", "Decision", "decide", "placeholder"]

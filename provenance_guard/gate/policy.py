@@ -1,0 +1,121 @@
+"""From a policy, a verdict and the failures so far to one decision, in plain words.
+
+The decision is a pure function of its arguments: no clock, no files, no state. Callers act on ``Decision.action``.
+Actions are ordered from mild to severe and the most severe finding wins. Later actions (``quarantine``, ``retry``) take
+their place in ``Action`` by severity; a caller that meets an action it does not know must withhold the picture, so
+``Decision.withholds`` is the question to ask, never ``action == "block"``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol, get_args
+
+from provenance_guard.config import Mode, OnError, Policy
+from provenance_guard.provenance.record import Json
+
+Action = Literal["allow", "warn", "block"]
+
+_DELIVERING = ("allow", "warn")
+
+
+class Match(Protocol):
+    """One reference that a picture resembles; ``probability`` that it is a near copy, 0..1."""
+
+    @property
+    def reference(self) -> Path: ...
+
+    @property
+    def probability(self) -> float: ...
+
+
+class Verdict(Protocol):
+    """What the screen says. ``level`` is ``clean``, ``review`` or ``near_copy``, by the thresholds of the policy."""
+
+    @property
+    def level(self) -> str: ...
+
+    @property
+    def matches(self) -> Sequence[Match]: ...
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What happens to a picture. ``reasons`` are whole sentences for a person; empty when there is nothing to say."""
+
+    action: Action
+    reasons: tuple[str, ...]
+    policy_mode: Mode
+
+    @property
+    def withholds(self) -> bool:
+        """Whether the picture must not reach anybody. True for every action but the known delivering ones."""
+        return self.action not in _DELIVERING
+
+    def to_json(self) -> dict[str, Json]:
+        """Plain JSON values, as kept in the record."""
+        return {"action": self.action, "reasons": list(self.reasons), "policy_mode": self.policy_mode}
+
+
+def decide(policy: Policy, verdict: Verdict | None, failures: Sequence[str]) -> Decision:
+    """What the policy says about a picture with this verdict (None: it was not screened) and these failed steps.
+
+    A near copy is withheld in mode ``block`` and announced in mode ``warn``; a picture to review is announced in both.
+    Every failure, and a missing verdict in mode ``block``, is answered with the policy's ``on_error``.
+    """
+    findings = [_judge_failure(failure, policy.on_error) for failure in failures]
+    if policy.mode != "off":
+        findings += _judge_verdict(policy, verdict, explained=bool(failures))
+    action: Action = max((action for action, _ in findings), key=get_args(Action).index, default="allow")
+    return Decision(action, tuple(reason for _, reason in findings), policy.mode)
+
+
+_Finding = tuple[Action, str]
+
+
+def _judge_failure(failure: str, on_error: OnError) -> _Finding:
+    consequence = ", and the policy withholds a picture when a step fails" if on_error == "block" else ""
+    return on_error, f"A step failed{consequence}: {_as_sentence(failure)}"
+
+
+def _judge_verdict(policy: Policy, verdict: Verdict | None, *, explained: bool) -> list[_Finding]:
+    """``explained``: a failure already tells why there is no verdict."""
+    if verdict is None:
+        if explained:
+            return []
+        if policy.mode == "block":
+            return [(policy.on_error, "The picture was not compared with the references, which the policy demands.")]
+        return [("allow", "The picture was not compared with any reference.")]
+    if verdict.level == "clean":
+        return []
+    matches = sorted(verdict.matches, key=lambda match: match.probability, reverse=True)
+    if verdict.level == "near_copy":
+        copies = [match for match in matches if match.probability >= policy.screen.near_copy] or matches[:1]
+        reasons = [_describe("Near copy of", match) for match in copies] or ["Near copy of a reference."]
+        action: Action = "block" if policy.mode == "block" else "warn"
+        return [(action, reason) for reason in reasons]
+    if verdict.level == "review":
+        reason = _describe("Resembles", matches[0]) if matches else "Resembles a reference."
+        return [("warn", f"{reason} A person should look at it.")]
+    return [(policy.on_error, f"The screen gave a verdict that is not known here: {verdict.level!r}.")]
+
+
+def _describe(relation: str, match: Match) -> str:
+    """Only what was measured, and only the file's name: a folder may hold a private name."""
+    area: float | None = getattr(match, "area", None)
+    if area:
+        return f"{relation} {match.reference.name}: {round(area * 100)} % of its area matched."
+    return f"{relation} {match.reference.name}: the probability of a near copy is {_percent(match.probability)}."
+
+
+def _percent(probability: float) -> str:
+    if probability > 0.99:
+        return "above 99 %"
+    return f"{round(probability * 100)} %"
+
+
+def _as_sentence(text: str) -> str:
+    text = text.strip() or "no reason given"
+    return text if text.endswith((".", "!", "?")) else f"{text}."
