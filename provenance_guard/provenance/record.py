@@ -8,6 +8,8 @@ public is derived from them (``redaction``, ``labels``).
 from __future__ import annotations
 
 import dataclasses
+import math
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,14 +20,16 @@ SCHEMA = 1
 
 Json = Union[None, bool, int, float, str, "list[Json]", "dict[str, Json]"]
 Origin = Literal["webui.txt2img", "webui.img2img", "webui.extras", "webui.other", "file", "watch"]
-ResourceKind = Literal["checkpoint", "vae", "lora", "embedding", "hypernetwork", "text_encoder"]
+ResourceKind = Literal["checkpoint", "vae", "lora", "embedding", "hypernetwork", "text_encoder", "module"]
 ParentRole = Literal["init_image", "mask", "first_pass", "extras_input", "control"]
+FoundBy = Literal["pixels", "mark", "label"]
 
 
 @dataclass(frozen=True)
 class Resource:
     """A model file that took part. ``sha256`` is of the whole file, by us (None until hashed); ``declared_hash`` is what the
-    host or the file itself claims. ``file_name`` never holds a folder. ``metadata`` is the file's own header, unverified."""
+    host or the file itself claims. ``file_name`` never holds a folder. ``metadata`` is the file's own header, unverified.
+    The kind ``module`` is Forge's word for a VAE or text encoder, when it does not say which."""
 
     kind: ResourceKind
     name: str
@@ -35,14 +39,19 @@ class Resource:
     weight: float | None = None
     metadata: Mapping[str, Json] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "file_name", bare_name(self.file_name))
+
 
 @dataclass(frozen=True)
 class Parent:
-    """A picture that this one was made from. ``record_id`` is known when the parent passed this door (by label, mark or hash)."""
+    """A picture that this one was made from. ``record_id`` is known when the parent passed this door, ``found_by`` says how:
+    the very pixels, the mark in them, or only the label of its file (which anybody can copy)."""
 
     role: ParentRole
     pixel_sha256: str
     record_id: str | None = None
+    found_by: FoundBy | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +75,10 @@ class Context:
     source_name: str | None = None
     source_sha256: str | None = None
     claimed_time: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.source_name is not None:
+            object.__setattr__(self, "source_name", bare_name(self.source_name))
 
     @property
     def generative(self) -> bool:
@@ -94,20 +107,45 @@ class Record:
     schema: int = SCHEMA
 
     def to_json(self) -> dict[str, Json]:
-        """The record as plain JSON values."""
-        return dataclasses.asdict(self)
+        """The record as plain JSON values: text keys, lists, finite numbers; what JSON cannot say is kept as text."""
+        return {item.name: _to_json(getattr(self, item.name)) for item in dataclasses.fields(self)}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Record:
-        """Read a record of this or an older schema. Raises ValueError or TypeError on anything else."""
-        if not 1 <= int(document["schema"]) <= SCHEMA:
-            raise ValueError(f"record schema {document['schema']} is newer than this program knows ({SCHEMA})")
-        values = dict(document)
-        context = dict(values.pop("context"))
-        context["resources"] = tuple(Resource(**entry) for entry in context.get("resources", ()))
-        context["parents"] = tuple(Parent(**entry) for entry in context.get("parents", ()))
-        values["failures"] = tuple(values.get("failures", ()))
-        return cls(context=Context(**context), **values)
+        """Read a record of this or an older schema. Raises ValueError on anything else."""
+        schema = document.get("schema")
+        if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1:
+            raise ValueError("this is no record: it has no schema number")
+        if schema > SCHEMA:
+            raise ValueError(f"record schema {schema} is newer than this program knows ({SCHEMA})")
+        try:
+            values = dict(document)
+            context = dict(values.pop("context"))
+            context["resources"] = tuple(Resource(**entry) for entry in context.get("resources", ()))
+            context["parents"] = tuple(Parent(**entry) for entry in context.get("parents", ()))
+            values["failures"] = tuple(values.get("failures", ()))
+            return cls(context=Context(**context), **values)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"the record is damaged ({error})") from error
+
+
+def bare_name(path: str) -> str:
+    """The last part of a path of any system: records never tell folders, which hold user names."""
+    return re.split(r"[\\/]", path)[-1]
+
+
+def _to_json(value: object) -> Json:
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {item.name: _to_json(getattr(value, item.name)) for item in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _to_json(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_to_json(entry) for entry in value]
+    return str(value)
 
 
 def new_record_id() -> str:
