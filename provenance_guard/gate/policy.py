@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal, Protocol, get_args
 
 from provenance_guard.config import Mode, OnError, Policy
-from provenance_guard.provenance.record import Json
+from provenance_guard.json_types import Json
 
 Action = Literal["allow", "warn", "block"]
 

@@ -13,12 +13,12 @@ import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
-from typing import Any, Literal, Union
+from typing import Any, Literal
+
+from provenance_guard.json_types import Json
 
 SCHEMA = 1
 
-Json = Union[None, bool, int, float, str, "list[Json]", "dict[str, Json]"]
 Origin = Literal["webui.txt2img", "webui.img2img", "webui.extras", "webui.other", "file", "watch"]
 ResourceKind = Literal["checkpoint", "vae", "lora", "embedding", "hypernetwork", "text_encoder", "module"]
 ParentRole = Literal["init_image", "mask", "first_pass", "extras_input", "control"]
@@ -151,13 +151,3 @@ def _to_json(value: object) -> Json:
 def new_record_id() -> str:
     """A fresh random record id: 128 bits as 32 hex digits."""
     return secrets.token_hex(16)
-
-
-def utc_now() -> datetime:
-    """The clock of every time stamp, so that a test can stop it."""
-    return datetime.now(timezone.utc)
-
-
-def format_time(moment: datetime) -> str:
-    """RFC 3339 in UTC with milliseconds, as ``2026-11-22T10:15:30.123Z``."""
-    return moment.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
