@@ -18,6 +18,7 @@ from provenance_guard.provenance.record import Context
 
 _VOCABULARY = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 _OWN = "urn:provenance-guard:label:1:"
+_ID, _COMMITMENT = re.compile(r"[0-9a-f]{32}"), re.compile(r"[a-z0-9-]{1,40}:[0-9a-f]{64}")
 
 DIGITAL_SOURCE_TYPE = Property("http://iptc.org/std/Iptc4xmpExt/2008-02-29/", "Iptc4xmpExt", "DigitalSourceType")
 RECORD_ID = Property(_OWN, "ProvenanceGuard", "RecordID")
@@ -76,17 +77,17 @@ _GENERATED = frozenset(
 
 @dataclass(frozen=True)
 class Labels:
-    """What a file says of itself in public. ``record_id`` is 32 hex digits, ``commitment`` 64 (SHA-256): neither tells
-    anything to who does not hold the record. Raises LabelError on any other form."""
+    """What a file says of itself in public. ``record_id`` is 32 hex digits; ``commitment`` is a salted hash in the form
+    ``scheme:`` and 64 hex digits: neither tells anything to who does not hold the record. Raises LabelError on other forms."""
 
     source_type: SourceType | None = None
     record_id: str | None = None
     commitment: str | None = None
 
     def __post_init__(self) -> None:
-        for name, value, length in (("record id", self.record_id, 32), ("commitment", self.commitment, 64)):
-            if value is not None and not _is_hex(value, length):
-                raise LabelError(f"The {name} {value!r} is not {length} hex digits.", next_step="Report this as a bug.")
+        for name, value, form in (("record id", self.record_id, _ID), ("commitment", self.commitment, _COMMITMENT)):
+            if value is not None and not form.fullmatch(value):
+                raise LabelError(f"{value!r} is no {name}.", next_step="Report this as a bug.")
 
     def to_json(self) -> dict[str, Json]:
         """Plain JSON values."""
@@ -123,8 +124,8 @@ def from_packet(packet: Packet) -> Labels:
     source_type, record_id, commitment = (packet.get(item) for item in (DIGITAL_SOURCE_TYPE, RECORD_ID, COMMITMENT))
     return Labels(
         source_type=SourceType.parse(source_type) if source_type else None,
-        record_id=record_id if record_id and _is_hex(record_id, 32) else None,
-        commitment=commitment if commitment and _is_hex(commitment, 64) else None,
+        record_id=record_id if record_id and _ID.fullmatch(record_id) else None,
+        commitment=commitment if commitment and _COMMITMENT.fullmatch(commitment) else None,
     )
 
 
@@ -141,7 +142,3 @@ def _infotext_tells_of_an_init_image(parameters: Mapping[str, Json]) -> bool:
     if "mask_blur" in parameters or "inpaint_area" in parameters or "init_image_hash" in parameters:
         return True
     return "denoising_strength" in parameters and not any(name.startswith("hires_") for name in parameters)
-
-
-def _is_hex(text: str, length: int) -> bool:
-    return re.fullmatch(rf"[0-9a-f]{{{length}}}", text) is not None
