@@ -1,0 +1,16 @@
+"""The near-copy screen: compare a picture with the user's references."""
+
+from __future__ import annotations
+
+from provenance_guard.similarity.library import Library, LibraryStatus, SyncReport
+from provenance_guard.similarity.scores import Dimensions, Geometry, Match, Verdict
+
+__all__ = [
+    "Dimensions",
+    "Geometry",
+    "Library",
+    "LibraryStatus",
+    "Match",
+    "SyncReport",
+    "Verdict",
+]

@@ -1,0 +1,173 @@
+"""Dense agreement: lay the reference over the query by a geometric model, and compare the two window by window.
+
+Other photographs of the same building share many features with a reference, but they do not lock into place: every depth moves
+differently and the light is another. In a copy the windows correlate all over the copied area. The measure is normalised
+cross-correlation, so brightness, contrast and colour do not count, only structure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from provenance_guard.similarity.geometry import Matrix, Model, compose, extent, invert
+from provenance_guard.similarity.normalise import NormalPicture
+
+_DENSE_SIDE = 224
+_WINDOW = 15
+_AGREES = 0.6
+_PLAIN = 4.0
+_LEAST_OVERLAP_PIXELS = 24
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How well the aligned pictures agree. Shares are 0..1.
+
+    ``correlation`` is the median normalised cross-correlation of the windows with content, ``agreeing`` the share of them above
+    0.6, ``windows`` how many independent windows were compared; ``share_query`` and ``share_reference`` the areas that agree.
+    ``query`` and ``reference`` are the aligned pictures (grey, H x W), ``area`` the agreeing pixels in them, ``frame`` maps shares
+    of the query to their pixels.
+    """
+
+    correlation: float
+    agreeing: float
+    windows: float
+    share_query: float
+    share_reference: float
+    matrix: Matrix
+    query: NDArray[np.uint8]
+    reference: NDArray[np.uint8]
+    area: NDArray[np.bool_]
+    frame: Matrix
+
+
+def compare_aligned(query: NormalPicture, reference: NormalPicture, model: Model) -> Agreement | None:
+    """Lay the reference over the query, refine the model on the pixels, and compare. None when they hardly overlap."""
+    frame = _overlap_frame(query, reference, model.matrix)
+    if frame is None:
+        return None
+    placing, size = frame
+    left, seen_left = _render(query.grey, placing, size)
+    left = np.asarray(255 - left if model.inverted else left, dtype=np.uint8)
+    to_pixels = compose(placing, model.matrix)
+    right, seen_right = _render(reference.grey, to_pixels, size)
+    refined = _refine(left, right, seen_left & seen_right)
+    if refined is not None:
+        to_pixels = compose(refined, to_pixels)
+        right, seen_right = _render(reference.grey, to_pixels, size)
+    areas = _drawn_area(query, placing), _drawn_area(reference, to_pixels)
+    return _measure(areas, left, right, seen_left & seen_right, (placing, to_pixels))
+
+
+def _overlap_frame(
+    query: NormalPicture, reference: NormalPicture, matrix: Matrix
+) -> tuple[Matrix, tuple[int, int]] | None:
+    """A pixel frame (shares of the query to pixels, size) around the overlap; neither picture is enlarged in it."""
+    corners = extent(reference) * np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
+    moved = corners @ matrix[:, :2].T + matrix[:, 2]
+    low = np.maximum(moved.min(axis=0), 0)
+    high = np.minimum(moved.max(axis=0), extent(query))
+    if np.any(high - low <= 0.01):
+        return None
+    enlarged = np.sqrt(abs(np.linalg.det(matrix[:, :2])))
+    finest = min(max(query.grey.shape), max(reference.grey.shape) / enlarged)
+    scale = min(_DENSE_SIDE / float((high - low).max()), finest)
+    width, height = (int(side) for side in np.ceil((high - low) * scale))
+    if min(width, height) < _LEAST_OVERLAP_PIXELS:
+        return None
+    return np.array([[scale, 0, -low[0] * scale], [0, scale, -low[1] * scale]]), (width, height)
+
+
+def _render(
+    grey: NDArray[np.uint8], placing: Matrix, size: tuple[int, int]
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """The picture drawn by a model from shares to pixels, and which pixels it covers."""
+    longest = max(grey.shape)
+    enlarged = np.sqrt(abs(np.linalg.det(placing[:, :2]))) / longest
+    if enlarged < 0.75:  # Shrink by area first: a plain warp would alias.
+        smaller = (max(int(grey.shape[1] * enlarged), 8), max(int(grey.shape[0] * enlarged), 8))
+        grey = np.asarray(cv2.resize(grey, smaller, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    # Pixel centres lie at half pixels: share = (pixel + 0.5) / side.
+    side_x, side_y = grey.shape[1], grey.shape[0]
+    extent = np.array([side_x, side_y]) / max(side_x, side_y)
+    to_share = np.array(
+        [[extent[0] / side_x, 0, 0.5 * extent[0] / side_x], [0, extent[1] / side_y, 0.5 * extent[1] / side_y]]
+    )
+    matrix = compose(placing, to_share) - np.array([[0, 0, 0.5], [0, 0, 0.5]])
+    drawn = cv2.warpAffine(grey, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    cover = cv2.warpAffine(np.full_like(grey, 255), matrix, size, flags=cv2.INTER_NEAREST)
+    return np.asarray(drawn, np.uint8), np.asarray(cover) > 127
+
+
+def _refine(left: NDArray[np.uint8], right: NDArray[np.uint8], seen: NDArray[np.bool_]) -> Matrix | None:
+    """A small affine correction (pixels to pixels) that raises the correlation (Evangelidis and Psarakis 2008), or None."""
+    start = np.eye(2, 3, dtype=np.float32)
+    criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 1e-3)
+    mask = seen.astype(np.uint8) * 255
+    try:
+        _, warp = cv2.findTransformECC(left, right, start, cv2.MOTION_AFFINE, criteria, mask, 5)
+    except cv2.error:  # It did not converge: nothing to lock onto.
+        return None
+    found = np.asarray(warp, np.float64)
+    drift = np.abs(found - np.eye(2, 3))
+    if drift[:, :2].max() > 0.2 or drift[:, 2].max() > 0.2 * max(left.shape):
+        return None
+    return invert(found)
+
+
+def _drawn_area(picture: NormalPicture, placing: Matrix) -> float:
+    return float(extent(picture).prod() * abs(np.linalg.det(placing[:, :2])))
+
+
+def _measure(
+    areas: tuple[float, float],
+    left: NDArray[np.uint8],
+    right: NDArray[np.uint8],
+    seen: NDArray[np.bool_],
+    frames: tuple[Matrix, Matrix],
+) -> Agreement | None:
+    """Compare two drawn pictures; ``areas`` are those of whole query and reference in pixels, ``frames`` how they were drawn."""
+    correlation, spread = _local_correlation(left, right, seen)
+    content = seen & (spread > _PLAIN)
+    compared = int(content.sum())
+    if compared < _WINDOW**2:
+        return None
+    agreeing = content & (correlation > _AGREES)
+    share = float(agreeing.sum() / compared)
+    overlap = float(seen.sum())
+    return Agreement(
+        correlation=float(np.median(correlation[content])),
+        agreeing=share,
+        windows=compared / _WINDOW**2,
+        share_query=min(share * overlap / areas[0], 1.0),
+        share_reference=min(share * overlap / areas[1], 1.0),
+        matrix=compose(invert(frames[0]), frames[1]),
+        query=left,
+        reference=right,
+        area=agreeing,
+        frame=frames[0],
+    )
+
+
+def _local_correlation(
+    left: NDArray[np.uint8], right: NDArray[np.uint8], seen: NDArray[np.bool_]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Normalised cross-correlation of the windows around each pixel (-1..1), and the larger standard deviation of the two."""
+    weight = _mean(seen.astype(np.float32)) + 1e-6
+    a = np.where(seen, left, 0).astype(np.float32)
+    b = np.where(seen, right, 0).astype(np.float32)
+    mean_a, mean_b = _mean(a) / weight, _mean(b) / weight
+    variance_a = np.maximum(_mean(a * a) / weight - mean_a**2, 0)
+    variance_b = np.maximum(_mean(b * b) / weight - mean_b**2, 0)
+    covariance: NDArray[np.float32] = _mean(a * b) / weight - mean_a * mean_b
+    # The constant keeps windows that are plain in one picture from agreeing by noise.
+    correlation = covariance / np.sqrt((variance_a + 4.0) * (variance_b + 4.0))
+    return correlation.astype(np.float32), np.sqrt(np.maximum(variance_a, variance_b)).astype(np.float32)
+
+
+def _mean(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(cv2.blur(values, (_WINDOW, _WINDOW), borderType=cv2.BORDER_CONSTANT), np.float32)

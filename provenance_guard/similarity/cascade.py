@@ -1,0 +1,223 @@
+"""The cascade: cheap comparisons with the whole library propose candidates, expensive ones convict or clear them.
+
+A: hashes in eight orientations. B: embeddings, when trained weights are there. C: votes of local features. D: for each candidate
+a geometric model, dense agreement after alignment, and from both a calibrated probability.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from provenance_guard.similarity import alignment, calibration, features, geometry, hashes
+from provenance_guard.similarity.alignment import Agreement
+from provenance_guard.similarity.calibration import Evidence
+from provenance_guard.similarity.embedding import Embedder
+from provenance_guard.similarity.features import LocalFeatures
+from provenance_guard.similarity.geometry import Model
+from provenance_guard.similarity.index import ExactIndex, LocalIndex, VectorIndex
+from provenance_guard.similarity.normalise import NormalPicture, normalise
+from provenance_guard.similarity.store import Content, Rows, Store, Vector
+
+THUMBNAIL_SIDE = 384
+
+_HASH_CANDIDATES = 6
+_LOCAL_CANDIDATES = 10
+_SEMANTIC_CANDIDATES = 3
+_LEAST_HASH_COSINE = 0.3
+_ALIGNED_CANDIDATES = 5
+
+_POINT_SCALES = np.array([65535, 65535, 65535, 65536 / (2 * np.pi)])
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The outcome for one candidate. ``model`` and ``agreement`` are None when nothing could be laid over the picture."""
+
+    content: int
+    evidence: Evidence
+    probability: float
+    model: Model | None
+    agreement: Agreement | None
+    semantic: float | None
+    orientation: str
+    reference: NormalPicture
+
+
+@dataclass(frozen=True)
+class _HashHit:
+    """The best hash comparison with one reference: its cosine, and how the query was turned and trimmed for it."""
+
+    cosine: float
+    orientation: int
+    trimmed: tuple[bool, bool]
+    inverted: bool
+
+
+def analyse(picture: NormalPicture, sha256: str, embedder: Embedder | None) -> Content:
+    """Everything that the library keeps of a reference."""
+    local = features.describe(picture, features.REFERENCE_COUNT)
+    vectors = [
+        Vector(hashes.ALGORITHM, hashes.VERSION, hashes.hash_reference(picture).tobytes()),
+        Vector(features.ALGORITHM, features.VERSION, pack_features(local), len(local)),
+    ]
+    if embedder is not None:
+        vectors.append(embed_vector(picture, embedder))
+    return Content(sha256, picture.size, _thumbnail(picture), tuple(vectors))
+
+
+def embed_vector(picture: NormalPicture, embedder: Embedder) -> Vector:
+    """The embedding of a reference as it is kept: half precision."""
+    row = embedder.embed([picture.image]).astype(np.float16)
+    return Vector(embedder.algorithm, embedder.version, row.tobytes())
+
+
+def pack_features(local: LocalFeatures) -> bytes:
+    """300 x 128 int8 descriptors, then 300 x 4 little-endian uint16 points; unused entries are zero."""
+    descriptors = np.zeros((features.REFERENCE_COUNT, features.DESCRIPTOR), np.int8)
+    points = np.zeros((features.REFERENCE_COUNT, 4), "<u2")
+    descriptors[: len(local)] = local.descriptors
+    wrapped = local.points.astype(np.float64)
+    wrapped[:, 3] %= 2 * np.pi
+    points[: len(local)] = np.minimum(np.rint(wrapped * _POINT_SCALES), 65535).astype("<u2")
+    return descriptors.tobytes() + points.tobytes()
+
+
+def unpack_features(row: NDArray[np.uint8], count: int) -> LocalFeatures:
+    """The features of a packed row of which ``count`` entries are used."""
+    split = features.REFERENCE_COUNT * features.DESCRIPTOR
+    descriptors = row[:split].view(np.int8).reshape(-1, features.DESCRIPTOR)[:count]
+    points = row[split:].view("<u2").reshape(-1, 4)[:count] / _POINT_SCALES
+    return LocalFeatures(points.astype(np.float32), descriptors)
+
+
+class Cascade:
+    """One state of a library, ready to be searched. Immutable: a changed library gets a new one."""
+
+    def __init__(self, store: Store, *, device: str | torch.device, embedder: Embedder | None) -> None:
+        self.changes = store.changes()
+        self.paths = store.paths()
+        self._thumbnail: Callable[[int], bytes | None] = store.thumbnail
+        self._embedder = embedder
+        self._hash_rows = store.rows(hashes.ALGORITHM, hashes.VERSION)
+        packed = self._hash_rows.gather().reshape(-1, hashes.BITS // 8)
+        self._hashes: VectorIndex = ExactIndex(hashes.signs(packed) / hashes.BITS, device)
+        self._local_rows = store.rows(features.ALGORITHM, features.VERSION)
+        split = features.REFERENCE_COUNT * features.DESCRIPTOR
+        descriptors = self._local_rows.gather()[:, :split].view(np.int8)
+        self._local = LocalIndex(
+            descriptors.reshape(-1, features.REFERENCE_COUNT, features.DESCRIPTOR), features.SCALE, device
+        )
+        self._semantic_rows: Rows | None = None
+        self._semantic: VectorIndex | None = None
+        if embedder is not None:
+            self._semantic_rows = store.rows(embedder.algorithm, embedder.version)
+            vectors = self._semantic_rows.gather().reshape(len(self._semantic_rows), -1)
+            self._semantic = ExactIndex(vectors.view(np.float16).astype(np.float32), device)
+
+    def __len__(self) -> int:
+        return len(self._hash_rows)
+
+    def compare(self, picture: NormalPicture) -> list[Comparison]:
+        """Every candidate for ``picture``, most probable first."""
+        if not len(self):
+            return []
+        local = features.describe(picture, features.QUERY_COUNT)
+        hits = self._by_hash(picture)
+        semantic = self._by_embedding(picture)
+        models = self._by_features(local)
+        strong = sorted(models, key=lambda content: -models[content].inliers)[:_ALIGNED_CANDIDATES]
+        candidates = {*hits, *semantic, *strong}
+        found = [
+            self._verify(picture, content, models.get(content), hits.get(content), semantic.get(content))
+            for content in sorted(candidates)
+        ]
+        return sorted((entry for entry in found if entry is not None), key=lambda entry: -entry.probability)
+
+    def _by_hash(self, picture: NormalPicture) -> dict[int, _HashHit]:
+        """Stage A: the references with the nearest hashes."""
+        queries = hashes.signs(hashes.hash_orientations(picture)).reshape(16, hashes.BITS)
+        both = np.concatenate([queries, -queries])
+        # Each reference has two rows, one whole and one without its frame.
+        scores, rows = self._hashes.search(both, 2 * _HASH_CANDIDATES)
+        hits: dict[int, _HashHit] = {}
+        for query in range(len(both)):
+            view, orientation = divmod(query % 16, 8)
+            for cosine, row in zip(scores[query].tolist(), rows[query].tolist(), strict=True):
+                content = int(self._hash_rows.contents[row // 2])
+                if cosine >= _LEAST_HASH_COSINE and (content not in hits or cosine > hits[content].cosine):
+                    hits[content] = _HashHit(cosine, orientation, (view == 1, row % 2 == 1), query >= 16)
+        best = sorted(hits, key=lambda content: -hits[content].cosine)[:_HASH_CANDIDATES]
+        return {content: hits[content] for content in best}
+
+    def _by_embedding(self, picture: NormalPicture) -> dict[int, float]:
+        """Stage B: the references with the nearest embeddings and their cosines."""
+        if self._embedder is None or self._semantic is None or self._semantic_rows is None:
+            return {}
+        scores, rows = self._semantic.search(self._embedder.embed([picture.image]), _SEMANTIC_CANDIDATES)
+        return {
+            int(self._semantic_rows.contents[row]): float(score) for score, row in zip(scores[0], rows[0], strict=True)
+        }
+
+    def _by_features(self, local: LocalFeatures) -> dict[int, Model]:
+        """Stage C: the references with most votes for which a geometric model is found."""
+        variants = [features.variant(local, index).descriptors for index in range(len(features.VARIANTS))]
+        votes = self._local.votes(np.stack(variants)).max(axis=0)
+        order = np.argsort(-votes, kind="stable")[:_LOCAL_CANDIDATES]
+        models: dict[int, Model] = {}
+        for row in order[votes[order] > 0]:
+            reference = unpack_features(
+                self._local_rows.data[self._local_rows.slots[row]], int(self._local_rows.items[row])
+            )
+            model = geometry.propose_from_features(local, reference)
+            if model is not None:
+                models[int(self._local_rows.contents[row])] = model
+        return models
+
+    def _verify(
+        self, picture: NormalPicture, content: int, model: Model | None, hit: _HashHit | None, semantic: float | None
+    ) -> Comparison | None:
+        """Stage D: lay the reference over the picture by each proposed model and keep the most convincing one."""
+        jpeg = self._thumbnail(content)
+        if jpeg is None:  # Removed by another process meanwhile.
+            return None
+        reference = normalise(Image.open(io.BytesIO(jpeg)))
+        nothing = Evidence(model.inliers if model else 0, hit.cosine if hit else 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+        best = Comparison(content, nothing, 0.0, None, None, semantic, "", reference)
+        proposals = [model] if model is not None else []
+        if hit is not None:
+            by_hash = geometry.propose_from_hash(
+                picture, reference, hit.orientation, trimmed=hit.trimmed, inverted=hit.inverted
+            )
+            proposals.append(replace(by_hash, inliers=nothing.inliers))
+        for proposal in proposals:
+            agreement = alignment.compare_aligned(picture, reference, proposal)
+            if agreement is None:
+                continue
+            evidence = replace(
+                nothing,
+                correlation=agreement.correlation,
+                agreeing=agreement.agreeing,
+                windows=agreement.windows,
+                share_query=agreement.share_query,
+                share_reference=agreement.share_reference,
+            )
+            probability = calibration.probability(evidence, len(self))
+            if best.model is None or probability > best.probability:
+                orientation = geometry.orientation_of(agreement.matrix)
+                best = Comparison(content, evidence, probability, proposal, agreement, semantic, orientation, reference)
+        return best
+
+
+def _thumbnail(picture: NormalPicture) -> bytes:
+    image = picture.image
+    image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS)
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=90, subsampling=0)
+    return stream.getvalue()

@@ -1,0 +1,147 @@
+"""What a comparison says: the dimensions of substantial similarity, a calibrated probability, and the verdict.
+
+Only structure can make a near-copy. Colour, style, subject, pose and composition are reported, never decisive: half of all innocent
+picture pairs share 30 % of their colours.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from provenance_guard.similarity.normalise import NormalPicture
+
+Level = Literal["clean", "review", "near_copy"]
+
+_COLOUR_BINS = (6, 8, 8)
+
+
+@dataclass(frozen=True)
+class Dimensions:
+    """What the papers and courts ask for, each 0..1; None when it was not measured.
+
+    ``visual_overlap``: the larger of the copied shares of picture and reference. ``structure``: the share of the aligned windows
+    whose structure agrees. ``colour``: intersection of the two Lab histograms. ``style``: cosine of style features.
+    ``semantic``: cosine of the embeddings.
+    """
+
+    visual_overlap: float
+    structure: float
+    colour: float
+    style: float | None = None
+    semantic: float | None = None
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How the reference lies in the picture.
+
+    ``matrix``: two rows of three numbers, from shares of the reference's longest side to shares of the picture's.
+    ``orientation``: one of "upright", "mirrored", "turned ..."; ``lines``: supporting features (x and y in the reference,
+    x and y in the picture), at most 60.
+    """
+
+    matrix: tuple[tuple[float, ...], ...]
+    orientation: str
+    inverted: bool
+    inliers: int
+    correlation: float
+    lines: tuple[tuple[float, ...], ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True)
+class Match:
+    """One reference that the picture may be a near copy of. ``probability`` is calibrated: of a hundred matches with 0.9, about
+    ninety are copies."""
+
+    reference: Path
+    probability: float
+    dimensions: Dimensions
+    copied_share_picture: float
+    copied_share_reference: float
+    algorithm: str
+    geometry: Geometry | None
+    summary: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; the feature lines are left out."""
+        values = dataclasses.asdict(self)
+        values["reference"] = readable(self.reference)
+        if self.geometry is not None:
+            values["geometry"].pop("lines")
+        return _rounded(values)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the screen says of one picture. ``matches`` are sorted, most probable first; ``notes`` tell what was skipped and why."""
+
+    level: Level
+    matches: tuple[Match, ...]
+    notes: tuple[str, ...]
+    seconds: float
+    references: int
+    limits: dict[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "level": self.level,
+            "matches": [match.to_json() for match in self.matches],
+            "notes": list(self.notes),
+            "seconds": round(self.seconds, 4),
+            "references": self.references,
+            "limits": dict(self.limits),
+        }
+
+
+def level_of(matches: tuple[Match, ...], limits: dict[str, float]) -> Level:
+    """``near_copy`` and ``review`` by probability; a high semantic cosine alone is ``review`` at most."""
+    top = max((match.probability for match in matches), default=0.0)
+    if top >= limits["near_copy"]:
+        return "near_copy"
+    semantic = max((match.dimensions.semantic or 0.0 for match in matches), default=0.0)
+    return "review" if top >= limits["review"] or semantic >= limits["semantic_review"] else "clean"
+
+
+def summarise(name: str, probability: float, shares: tuple[float, float], limits: dict[str, float]) -> str:
+    """One sentence for a person, which claims no more than was measured."""
+    picture, reference = (round(100 * share) for share in shares)
+    area = f"{picture} % of its area matched, {reference} % of the reference"
+    if probability >= limits["near_copy"]:
+        return f"near copy of {name}: {area}"
+    if probability >= limits["review"]:
+        return f"possibly copied from {name}: {area}"
+    return f"some likeness to {name}: {area}"
+
+
+def colour_similarity(first: NormalPicture, second: NormalPicture) -> float:
+    """Intersection of the Lab histograms of two pictures, 0..1 (Swain and Ballard 1991)."""
+    return float(np.minimum(_lab_histogram(first.rgb), _lab_histogram(second.rgb)).sum())
+
+
+def readable(path: Path) -> str:
+    """A path as text that can be encoded, whatever bytes its name has."""
+    return str(path).encode("utf-8", "replace").decode("utf-8")
+
+
+def _lab_histogram(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+    lab = cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB)
+    counts = cv2.calcHist([lab], [0, 1, 2], None, list(_COLOUR_BINS), [0, 256] * 3)
+    return np.asarray(counts / max(counts.sum(), 1), np.float32)
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 4)
+    if isinstance(value, dict):
+        return {key: _rounded(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_rounded(entry) for entry in value]
+    return value
