@@ -32,7 +32,7 @@ class Resource:
     The kind ``module`` is Forge's word for a VAE or text encoder, when it does not say which."""
 
     kind: ResourceKind
-    name: str
+    name: str = ""
     file_name: str = ""
     sha256: str | None = None
     declared_hash: str | None = None
