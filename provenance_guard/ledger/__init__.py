@@ -6,5 +6,17 @@ from provenance_guard.ledger.checkpoint import Checkpoint
 from provenance_guard.ledger.events import Event, NewEvent
 from provenance_guard.ledger.proof import Proof, ProofResult, verify_proof
 from provenance_guard.ledger.store import Ledger
+from provenance_guard.ledger.verify import LedgerReport, Problem, verify_ledger
 
-__all__ = ["Checkpoint", "Event", "Ledger", "NewEvent", "Proof", "ProofResult", "verify_proof"]
+__all__ = [
+    "Checkpoint",
+    "Event",
+    "Ledger",
+    "LedgerReport",
+    "NewEvent",
+    "Problem",
+    "Proof",
+    "ProofResult",
+    "verify_ledger",
+    "verify_proof",
+]

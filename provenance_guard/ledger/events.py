@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,7 +40,7 @@ FILE_KEY = "file_sha256"
 RECORD_KEY = "record"
 
 _FIELDS = {"version", "seq", "previous", "time", "type", "record", "salt", "body"}
-_MAX_TYPE = 64
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HEX_DIGITS = frozenset("0123456789abcdef")
 
 
@@ -81,9 +82,12 @@ def new_salt() -> str:
 
 
 def write_event(seq: int, previous: str, time: str, new: NewEvent) -> Event:
-    """Make the bytes of an event. Raises LedgerError when the body is not JSON or an opening has no commitment in it."""
-    if not new.type or len(new.type) > _MAX_TYPE:
-        raise LedgerError(f"{new.type!r} is no event type.", next_step=f"Use a name of 1 to {_MAX_TYPE} characters.")
+    """Make the bytes of an event. Raises LedgerError for a bad name, a body that is not JSON, or an opening without commitment."""
+    for name in (new.type, *([] if new.record_id is None else [new.record_id])):
+        if not _NAME.fullmatch(name):
+            raise LedgerError(
+                f"{name!r} is no event type or record id.", next_step="Use 1 to 64 letters, digits, dots and hyphens."
+            )
     document = {
         "version": LEAF_VERSION,
         "seq": seq,

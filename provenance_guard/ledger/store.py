@@ -6,11 +6,10 @@ the database puts the appends in order. What ``append`` returned is on the disk.
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from provenance_guard import files
 from provenance_guard.clock import format_time, utc_now
 from provenance_guard.errors import LedgerError
 from provenance_guard.json_types import Json
-from provenance_guard.ledger import database, events, merkle
+from provenance_guard.ledger import database, events, merkle, tables
 from provenance_guard.ledger.checkpoint import ORIGIN_PREFIX, Checkpoint
 from provenance_guard.ledger.events import Event, NewEvent
 from provenance_guard.ledger.proof import Proof
@@ -29,11 +28,7 @@ CHECKPOINT_EVENTS = 256
 CHECKPOINT_INTERVAL = timedelta(minutes=10)
 
 _PAGE = 256
-_COLUMNS = "seq, substr(tree, 1, 32), time, type, record_id, bytes, openings"
-_INSERT = (
-    "INSERT INTO event (seq, tree, time, type, record_id, pixel_sha256, file_sha256, bytes, openings) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
+_NO_SEQ = 1 << 62  # above every sequence number
 
 
 class Ledger:
@@ -48,8 +43,8 @@ class Ledger:
         self._connection = connection
         self._lock = threading.RLock()
         self._key_known = False
-        with self._use() as opened:
-            self.origin = ORIGIN_PREFIX + str(opened.execute("SELECT ledger_id FROM identity").fetchone()[0])
+        with self._use() as opened, database.snapshot(opened):
+            self.origin = ORIGIN_PREFIX + tables.ledger_id(opened)
 
     @classmethod
     def open(cls, path: Path, signer: Signer | None = None, *, create: bool = True) -> Ledger:
@@ -59,12 +54,23 @@ class Ledger:
         Raises LedgerError when the file is missing, damaged, foreign, newer than this program or may not be written.
         """
         connection = database.open_database(path, create=create)
-        return cls(path, connection, signer)
+        try:
+            ledger = cls(path, connection, signer)
+            ledger._check_head()
+        except BaseException:
+            connection.close()
+            raise
+        return ledger
 
     @classmethod
     def open_read_only(cls, path: Path) -> Ledger:
         """Open an existing ledger without changing a byte of it, also from a read-only disk. Appending then raises."""
-        return cls(path, database.open_read_only(path), None)
+        connection = database.open_read_only(path)
+        try:
+            return cls(path, connection, None)
+        except BaseException:
+            connection.close()
+            raise
 
     # Writing
 
@@ -92,10 +98,10 @@ class Ledger:
         if self.signer is None:
             return None
         with self._use() as connection, database.transaction(connection):
-            size = _size(connection)
-            latest = _latest_checkpoint(connection)
-            if latest and latest[0] == size:
-                return Checkpoint.parse(latest[2])
+            size = tables.event_count(connection)
+            latest = tables.latest_checkpoint(connection)
+            if latest and latest.size == size:
+                return latest
             return self._write_checkpoint(connection, size) if size else None
 
     def close(self) -> None:
@@ -113,15 +119,14 @@ class Ledger:
     def size(self) -> int:
         """How many events there are; also the sequence number of the next one."""
         with self._use() as connection:
-            return _size(connection)
+            return tables.event_count(connection)
 
     def event(self, seq: int) -> Event:
         """The event with that sequence number. Raises LedgerError when there is none, or when it is damaged."""
         with self._use() as connection:
-            row = connection.execute(f"SELECT {_COLUMNS} FROM event WHERE seq = ?", (seq,)).fetchone()
-        if row is None:
-            raise LedgerError(f"The ledger has no event {seq}.", next_step="Look the number up with `log`.")
-        return _to_event(row)
+            query = f"SELECT {tables.EVENT_COLUMNS} FROM event WHERE seq = ?"
+            row = connection.execute(query, (tables.checked_seq(connection, seq),)).fetchone()
+        return tables.to_event(row)
 
     def events(
         self,
@@ -136,8 +141,9 @@ class Ledger:
         of a type. What others append meanwhile may or may not be among them. Raises LedgerError at a damaged event."""
         filters: list[tuple[str, Any]] = []
         if since is not None:
-            first = "(SELECT min(seq) FROM event WHERE time >= ?)"
-            filters += [(f"seq >= {first}", format_time(since)), ("+time >= ?", format_time(since))]
+            first = self._first_since(format_time(since))
+            # The plus keeps SQLite from sorting all later events by time for every page.
+            filters += [("seq >= ?", first), ("+time >= ?", format_time(since))]
         if record_id is not None:
             filters.append(("record_id = ?", record_id))
         if type is not None:
@@ -147,9 +153,11 @@ class Ledger:
     def find_records(self, prefix: str, *, limit: int = 100) -> list[str]:
         """Record ids that begin with ``prefix`` (hex digits, any case), in order."""
         low = prefix.lower()
+        if not low.isascii():
+            return []
         query = "SELECT DISTINCT record_id FROM event WHERE record_id >= ? AND record_id < ? ORDER BY record_id LIMIT ?"
         with self._use() as connection:
-            return [row[0] for row in connection.execute(query, (low, low + "\U0010ffff", limit))]
+            return [row[0] for row in connection.execute(query, (low, low + "\x7f", limit))]
 
     def find_pixels(self, pixel_sha256: str) -> list[Event]:
         """Events whose body, or the record in it, names this ``pixel_sha256`` (64 hex digits), oldest first."""
@@ -164,27 +172,27 @@ class Ledger:
     def root(self, size: int | None = None) -> bytes:
         """Root of the tree over the first ``size`` events (all when None), 32 bytes."""
         with self._use() as connection, database.snapshot(connection):
-            size = _checked_size(connection, size)
-            return merkle.tree_root(size, _node_reader(connection))
+            size = tables.checked_size(connection, size)
+            return merkle.tree_root(size, tables.node_reader(connection))
 
     def inclusion_proof(self, seq: int, size: int | None = None) -> list[bytes]:
         """Hashes from event ``seq`` to the root over the first ``size`` events (RFC 9162, section 2.1.3)."""
         with self._use() as connection, database.snapshot(connection):
-            size = _checked_size(connection, size)
-            if not 0 <= seq < size:
-                raise LedgerError(f"Event {seq} is not among the first {size}.", next_step="Ask for an earlier event.")
-            return merkle.inclusion_path(seq, size, _node_reader(connection))
+            size = tables.checked_size(connection, size)
+            return merkle.inclusion_path(
+                tables.checked_seq(connection, seq, size), size, tables.node_reader(connection)
+            )
 
     def consistency_proof(self, old_size: int, size: int | None = None) -> list[bytes]:
         """Hashes that show the tree of ``old_size`` events to be the start of that of ``size`` (RFC 9162, section 2.1.4)."""
         with self._use() as connection, database.snapshot(connection):
-            size = _checked_size(connection, size)
+            size = tables.checked_size(connection, size)
             if not 0 <= old_size <= size:
                 raise LedgerError(
                     f"The ledger has {size} events, fewer than {old_size}.",
                     next_step="If it once had that many, it was cut or replaced by an older copy: verify it.",
                 )
-            return merkle.consistency_path(old_size, size, _node_reader(connection))
+            return merkle.consistency_path(old_size, size, tables.node_reader(connection))
 
     def proof(self, seq: int) -> dict[str, Json]:
         """What shows, without the ledger, that event ``seq`` is in it (see ``proof.Proof`` for the form).
@@ -193,12 +201,10 @@ class Ledger:
         Raises LedgerError when there is neither such a checkpoint nor a signer.
         """
         with self._use() as connection, database.snapshot(connection):
-            row = connection.execute("SELECT substr(tree, 1, 32) FROM event WHERE seq = ?", (seq,)).fetchone()
-            if row is None:
-                raise LedgerError(f"The ledger has no event {seq}.", next_step="Look the number up with `log`.")
-            checkpoint = self._covering_checkpoint(connection, seq)
-            path = merkle.inclusion_path(seq, checkpoint.size, _node_reader(connection))
-        return Proof(seq, row[0], tuple(path), checkpoint).to_json()
+            checkpoint = self._covering_checkpoint(connection, tables.checked_seq(connection, seq))
+            node = tables.node_reader(connection)
+            path = merkle.inclusion_path(seq, checkpoint.size, node)
+            return Proof(seq, node(0, seq), tuple(path), checkpoint).to_json()
 
     def checkpoints(self) -> list[Checkpoint]:
         """The stored checkpoints, smallest tree first."""
@@ -208,8 +214,9 @@ class Ledger:
 
     def back_up(self, target: Path) -> None:
         """Copy the whole ledger into ``target`` while it is in use; the copy is a ledger by itself. Raises OutputError too."""
-        with files.staged_file(target, private=True) as staged, self._use() as connection:
-            database.back_up(connection, staged)
+        with files.staged_file(target, private=True) as staged, closing(database.open_read_only(self.path)) as source:
+            with database.errors_told(target):
+                database.back_up(source, staged)
 
     def __enter__(self) -> Ledger:
         return self
@@ -227,6 +234,19 @@ class Ledger:
                 raise LedgerError(f"The ledger {self.path} was closed.", next_step="Open it again.")
             yield self._connection
 
+    def _check_head(self) -> None:
+        """Refuse to continue a tree that is not the one we signed, or that lacks nodes which later appends build on."""
+        with self._use() as connection, database.snapshot(connection):
+            node = tables.node_reader(connection)
+            size = tables.event_count(connection)
+            merkle.tree_root(size, node)
+            latest = tables.latest_checkpoint(connection)
+            if latest and (latest.size > size or merkle.tree_root(latest.size, node) != latest.root):
+                raise LedgerError(
+                    f"The ledger {self.path} is not the one that its last checkpoint signed: it was cut or changed.",
+                    next_step="Verify it to see where, and restore a backup, or move it away to begin a new ledger.",
+                )
+
     def _is_open(self) -> bool:
         try:
             self._connection.total_changes  # noqa: B018  (raises on a closed connection, and touches no file)
@@ -236,19 +256,19 @@ class Ledger:
 
     def _write(self, connection: sqlite3.Connection, new_events: Sequence[NewEvent]) -> list[Event]:
         fresh: dict[tuple[int, int], bytes] = {}
-        stored_node = _node_reader(connection)
+        stored_node = tables.node_reader(connection)
 
         def node(level: int, index: int) -> bytes:
             return fresh.get((level, index)) or stored_node(level, index)
 
         written = []
-        size = _size(connection)
+        size = tables.event_count(connection)
         previous = stored_node(0, size - 1).hex() if size else events.FIRST_PREVIOUS
         for seq, new in enumerate(new_events, size):
             event = events.write_event(seq, previous, format_time(utc_now()), new)
             nodes = merkle.completed_nodes(seq, event.leaf_hash, node)
             fresh.update({(level, seq >> level): value for level, value in enumerate(nodes)})
-            connection.execute(_INSERT, event_row(event, b"".join(nodes)))
+            tables.insert_event(connection, event, nodes)
             previous = event.leaf_hash.hex()
             written.append(event)
         return written
@@ -266,13 +286,14 @@ class Ledger:
     def _checkpoint_due(self, connection: sqlite3.Connection, size: int) -> bool:
         if self.signer is None:
             return False
-        latest = _latest_checkpoint(connection)
-        covered, time = latest[:2] if latest else (0, None)
+        latest = tables.latest_checkpoint(connection)
+        covered = latest.size if latest else 0
         if size - covered >= CHECKPOINT_EVENTS:
             return True
+        waiting_since = tables.event_time(connection, covered)
         now = utc_now()
         # A clock that was set back must not put checkpoints off for long.
-        return time is not None and not format_time(now - CHECKPOINT_INTERVAL) < time <= format_time(now)
+        return not format_time(now - CHECKPOINT_INTERVAL) < waiting_since <= format_time(now)
 
     def _write_checkpoint(self, connection: sqlite3.Connection, size: int) -> Checkpoint:
         checkpoint = self._sign(connection, size)
@@ -282,7 +303,7 @@ class Ledger:
 
     def _sign(self, connection: sqlite3.Connection, size: int) -> Checkpoint:
         assert self.signer is not None
-        return Checkpoint.sign(self.origin, size, merkle.tree_root(size, _node_reader(connection)), self.signer)
+        return Checkpoint.sign(self.origin, size, merkle.tree_root(size, tables.node_reader(connection)), self.signer)
 
     def _covering_checkpoint(self, connection: sqlite3.Connection, seq: int) -> Checkpoint:
         query = "SELECT note FROM checkpoint WHERE size > ? ORDER BY size LIMIT 1"
@@ -294,7 +315,12 @@ class Ledger:
                 f"No checkpoint covers event {seq} yet.",
                 next_step="Open the ledger with its signing key and try again.",
             )
-        return self._sign(connection, _size(connection))
+        return self._sign(connection, tables.event_count(connection))
+
+    def _first_since(self, time: str) -> int:
+        with self._use() as connection:
+            row = connection.execute("SELECT min(seq) FROM event WHERE time >= ?", (time,)).fetchone()
+        return _NO_SEQ if row[0] is None else int(row[0])
 
     def _select(
         self, filters: Sequence[tuple[str, Any]], *, limit: int | None = None, newest_first: bool = False
@@ -302,79 +328,17 @@ class Ledger:
         """Page by page, so that no lock is held while the caller looks at an event."""
         conditions = [condition for condition, _ in filters] + ["seq < ?" if newest_first else "seq > ?"]
         order = "DESC" if newest_first else "ASC"
-        query = f"SELECT {_COLUMNS} FROM event WHERE {' AND '.join(conditions)} ORDER BY seq {order} LIMIT ?"
-        position = 1 << 62 if newest_first else -1
+        query = (
+            f"SELECT {tables.EVENT_COLUMNS} FROM event WHERE {' AND '.join(conditions)} ORDER BY seq {order} LIMIT ?"
+        )
+        position = _NO_SEQ if newest_first else -1
         remaining = limit
         while remaining is None or remaining > 0:
             page = _PAGE if remaining is None else min(_PAGE, remaining)
             with self._use() as connection:
                 rows = connection.execute(query, [*(value for _, value in filters), position, page]).fetchall()
-            yield from map(_to_event, rows)
+            yield from map(tables.to_event, rows)
             if len(rows) < page:
                 return
             position = rows[-1][0]
             remaining = None if remaining is None else remaining - page
-
-
-def event_row(event: Event, tree: bytes) -> tuple[Any, ...]:
-    """An event as the columns of its table. All but ``tree``, ``bytes`` and ``openings`` only repeat what the bytes say."""
-    return (
-        event.seq,
-        tree,
-        event.time,
-        event.type,
-        event.record_id,
-        events.indexed_digest(event.body, events.PIXEL_KEY),
-        events.indexed_digest(event.body, events.FILE_KEY),
-        event.stored,
-        json.dumps(event.openings).encode("ascii") if event.openings else None,
-    )
-
-
-def _to_event(row: Sequence[Any]) -> Event:
-    seq, leaf_hash, time, type_, record_id, stored, openings = row
-    if stored is None:
-        return Event(seq, time, type_, record_id, {}, b"", leaf_hash, "")
-    if merkle.leaf_hash(stored) != leaf_hash:
-        raise LedgerError(
-            f"Event {seq} of the ledger was changed after it was written.",
-            next_step="Verify the ledger, and restore it from a backup.",
-        )
-    return events.read_event(stored, json.loads(openings) if openings else ())
-
-
-def _size(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("SELECT coalesce(max(seq) + 1, 0) FROM event").fetchone()[0])
-
-
-def _checked_size(connection: sqlite3.Connection, size: int | None) -> int:
-    actual = _size(connection)
-    if size is None:
-        return actual
-    if not 0 <= size <= actual:
-        raise LedgerError(f"The ledger has {actual} events, not {size}.", next_step="Ask for a smaller tree.")
-    return size
-
-
-def _latest_checkpoint(connection: sqlite3.Connection) -> tuple[int, str, str] | None:
-    row: tuple[int, str, str] | None = connection.execute(
-        "SELECT size, time, note FROM checkpoint ORDER BY size DESC LIMIT 1"
-    ).fetchone()
-    return row
-
-
-def _node_reader(connection: sqlite3.Connection) -> Callable[[int, int], bytes]:
-    """Reads the hash of a complete subtree from the row of its last leaf."""
-
-    def node(level: int, index: int) -> bytes:
-        seq = ((index + 1) << level) - 1
-        query = "SELECT substr(tree, ?, 32) FROM event WHERE seq = ?"
-        row = connection.execute(query, (32 * level + 1, seq)).fetchone()
-        if row is None or len(row[0]) != merkle.HASH_SIZE:
-            raise LedgerError(
-                f"The ledger is damaged: event {seq} is missing or cut short.",
-                next_step="Verify it, or restore a backup.",
-            )
-        return bytes(row[0])
-
-    return node
