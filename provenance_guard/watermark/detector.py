@@ -1,0 +1,168 @@
+"""Looks for the mark of one key in a picture, trying the cheap explanations first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+from provenance_guard.watermark import coding, sync
+from provenance_guard.watermark.alignment import Aligned, align, fold, refine, signed_permutations
+from provenance_guard.watermark.canvas import PART, Box, Canvas
+from provenance_guard.watermark.keys import Key
+from provenance_guard.watermark.pattern import pattern_of
+from provenance_guard.watermark.payload import PROFILES, PayloadCipher, Profile, from_bits, profile_for, to_bits
+from provenance_guard.watermark.whitening import residual
+
+SMALLEST_SIDE = 64
+"""Pixels: a smaller picture cannot carry the mark."""
+
+MOST_WINDOWS = 4
+TURNED_GUESSES = 5
+STRETCHED_GUESSES = 2
+LIST_SIZE = 8
+MOST_CHECKS = MOST_WINDOWS * (1 + TURNED_GUESSES + STRETCHED_GUESSES) * len(PROFILES) * LIST_SIZE
+"""Messages that may be put to the check per picture and key: times 2**-40 this bounds a wrong answer below 1e-9."""
+
+_LOWEST_GUESS = 5.0  # Standard deviations of the sync search; below it lies noise.
+_LOWEST_SCORE = 5.0  # Standard deviations of the pilots in a tile; decoding is not tried below.
+_HALF_TURNS = [torch.eye(2), -torch.eye(2)]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What happened to the picture since it was marked.
+
+    ``scale_x``, ``scale_y`` are sizes relative to the marked picture, ``angle`` degrees counter-clockwise, ``mirrored``
+    left-right before turning, ``offset`` where in the repeating tile the picture's centre lies (x, y), ``inverted`` a negative.
+    """
+
+    scale_x: float
+    scale_y: float
+    angle: float
+    mirrored: bool
+    inverted: bool
+    offset: tuple[float, float]
+
+    @property
+    def scale(self) -> float:
+        """The mean of both scales."""
+        return math.sqrt(self.scale_x * self.scale_y)
+
+
+@dataclass(frozen=True)
+class Detection:
+    """A mark that was found. ``payload`` is what was embedded, ``confidence`` the share of code bits that arrived right
+    (0.5 is chance, about 0.65 the least that can be decoded), ``key_id`` and ``profile`` tell how it was read."""
+
+    payload: bytes
+    confidence: float
+    geometry: Geometry
+    key_id: str
+    profile: str
+
+
+class Evidence:
+    """The whitened windows of a picture, computed once for all keys."""
+
+    def __init__(self, canvas: Canvas) -> None:
+        self._canvas = canvas
+        self._boxes = _windows(canvas.shape)
+        self._residuals: dict[int, torch.Tensor] = {}
+        self._spectra: dict[int, sync.Spectrum] = {}
+
+    def residuals(self) -> Iterator[tuple[int, torch.Tensor]]:
+        """Number and whitened plane of each window."""
+        for number, box in enumerate(self._boxes):
+            if number not in self._residuals:
+                self._residuals[number] = residual(self._canvas.luma(box))
+            yield number, self._residuals[number]
+
+    def spectrum(self, number: int) -> sync.Spectrum:
+        """The spectrum of a window that ``residuals`` has given out."""
+        if number not in self._spectra:
+            self._spectra[number] = sync.spectrum_of(self._residuals[number])
+        return self._spectra[number]
+
+    def alignments(self, key: Key) -> Iterator[Aligned]:
+        """Tiles to decode: as it stands or turned by right angles, then turned and scaled, then stretched."""
+        pattern = pattern_of(key)
+        upright = torch.eye(2)
+        for number, plane in self.residuals():
+            yield align(fold(plane, upright), upright, pattern, signed_permutations())
+            searches = ((sync.turned_and_scaled, TURNED_GUESSES), (sync.stretched, STRETCHED_GUESSES))
+            for search, most in searches:
+                for guess in search(self.spectrum(number), pattern, most):
+                    if guess.score >= _LOWEST_GUESS:
+                        to_tile = refine(plane, guess.matrix.to(plane.device), pattern.pilots).T
+                        yield align(fold(plane, to_tile), to_tile, pattern, _HALF_TURNS)
+
+
+def find(evidence: Evidence, key: Key) -> Detection | None:
+    """The first mark of this key that passes its check, or None."""
+    for aligned in evidence.alignments(key):
+        if aligned.score >= _LOWEST_SCORE:
+            found = read(aligned, key)
+            if found is not None:
+                return found
+    return None
+
+
+def read(aligned: Aligned, key: Key) -> Detection | None:
+    """Decode one tile under every profile."""
+    pattern, cipher = pattern_of(key), _cipher_of(key)
+    for profile in PROFILES:
+        soft = pattern.soft_bits(aligned.tile, profile)
+        for bits in coding.decode(soft, LIST_SIZE):
+            payload = profile.unseal(from_bits(bits), cipher)
+            if payload is not None:
+                agreement = float(np.mean(np.sign(soft) == coding.encode(bits)))
+                return Detection(payload, agreement, _geometry(aligned), key.id, profile.name)
+    return None
+
+
+def correlation(aligned: Aligned, key: Key, payload: bytes) -> tuple[float, Profile]:
+    """How strongly a tile speaks for a claimed payload, in standard deviations, and the payload's profile."""
+    profile = profile_for(payload)
+    code = coding.encode(message_of(payload, key))
+    soft = pattern_of(key).soft_bits(aligned.tile, profile)
+    return float(soft @ code) / (math.sqrt(float(soft @ soft)) + 1e-9), profile
+
+
+def message_of(payload: bytes, key: Key) -> coding.Bits:
+    """The message bits that carry a payload. Raises MarkError when it is not 16 bytes."""
+    return to_bits(profile_for(payload).seal(payload, _cipher_of(key)))
+
+
+@lru_cache(maxsize=32)
+def _cipher_of(key: Key) -> PayloadCipher:
+    return PayloadCipher(key)
+
+
+def _geometry(aligned: Aligned) -> Geometry:
+    (a, b), (c, d) = aligned.to_tile.tolist()
+    mirrored = a * d - b * c < 0
+    if mirrored:
+        a, b = -a, -b  # Undo the mirror on the tile's side.
+    scale_x, scale_y = 1 / math.hypot(a, c), 1 / math.hypot(b, d)
+    angle = math.degrees(math.atan2(c, a))
+    return Geometry(scale_x, scale_y, angle, mirrored, aligned.inverted, aligned.shift)
+
+
+def _windows(shape: tuple[int, int]) -> list[Box]:
+    """The picture itself, or when it is huge up to four windows along its longer side, the middle first."""
+    height, width = shape
+    high, wide = min(height, PART), min(width, PART)
+    top, left = (height - high) // 2, (width - wide) // 2
+    count = min(MOST_WINDOWS, max(math.ceil(height / PART), math.ceil(width / PART)))
+    boxes = []
+    for turn in range(count):
+        step = (turn + 1) // 2 * (1 if turn % 2 else -1) / count
+        y = min(max(round(top + step * (height - high)), 0), height - high)
+        x = min(max(round(left + step * (width - wide)), 0), width - wide)
+        boxes.append((slice(y, y + high), slice(x, x + wide)))
+    return boxes

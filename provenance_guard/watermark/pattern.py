@@ -1,0 +1,158 @@
+"""The keyed tile that is added to a picture: message coefficients and pilot waves, 128 pixels square, repeated.
+
+Because it repeats, a detector may fold the whole picture into one tile before it decodes. The message sits in low 8x8 DCT
+coefficients; the pilots are plane waves on the tile's Fourier grid, and the message is kept out of their Fourier bins.
+Everything keyed comes from SHAKE-256, so that it is the same on every machine and with every library release.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from provenance_guard.watermark import coding
+from provenance_guard.watermark.dct import BLOCK, block_dct, inverse_block_dct
+from provenance_guard.watermark.keys import Key
+from provenance_guard.watermark.payload import Profile
+
+TILE = 128
+"""Side of the tile in pixels."""
+
+PILOTS = 48
+PILOT_SHARE = 0.35
+"""Part of the pattern's power that the pilots get."""
+
+_PILOT_BAND = (0.045, 0.22)  # Cycles a pixel: above most of a picture's energy, below what JPEG and shrinking remove.
+_PILOT_SPACING = 3  # Grid steps between two pilots, so that a scaled picture does not mix them up.
+_EMPHASIS = -0.7  # Amplitude of a coefficient falls with this power of its frequency.
+_FREQUENCIES = sorted(
+    ((row, column) for row in range(5) for column in range(5) if 1 <= row + column <= 4),
+    key=lambda pair: (math.hypot(*pair), pair),
+)
+_ROWS = [row for row, _ in _FREQUENCIES]
+_COLUMNS = [column for _, column in _FREQUENCIES]
+_BLOCKS = (TILE // BLOCK) ** 2
+
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Pilots:
+    """Plane waves: ``waves`` (n, 2) whole periods a tile along x and y, ``phases`` (n,) at the tile's corner, in radians."""
+
+    waves: IntArray
+    phases: npt.NDArray[np.float64]
+
+    @property
+    def frequencies(self) -> npt.NDArray[np.float64]:
+        """Cycles a pixel along x and y, shape (n, 2)."""
+        return self.waves / TILE
+
+    def tile(self) -> torch.Tensor:
+        """The sum of all waves, root mean square 1."""
+        place = np.arange(TILE)
+        angle_x = 2 * np.pi * self.frequencies[:, 0, None] * place + self.phases[:, None]
+        angle_y = 2 * np.pi * self.frequencies[:, 1, None] * place
+        total = np.cos(angle_y).T @ np.cos(angle_x) - np.sin(angle_y).T @ np.sin(angle_x)
+        return torch.from_numpy(total / math.sqrt(len(self.waves) / 2)).float()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which code bit each message coefficient carries, and with which sign: both shaped (frequencies, blocks)."""
+
+    positions: IntArray
+    signs: npt.NDArray[np.float32]
+    code_length: int
+
+
+class Pattern:
+    """All that the mark of one key looks like."""
+
+    def __init__(self, key: Key) -> None:
+        self.key = key
+        self.pilots = _draw_pilots(key)
+        self._pilot_tile = self.pilots.tile()
+        self._amplitudes = torch.tensor([(math.hypot(*pair) / 3) ** _EMPHASIS for pair in _FREQUENCIES])
+
+    def tile(self, message: coding.Bits, profile: Profile) -> torch.Tensor:
+        """The tile (128, 128), root mean square 1, that carries ``message`` in a profile's layout."""
+        data = self.data_tile(coding.encode(message), profile)
+        return math.sqrt(1 - PILOT_SHARE) * data + math.sqrt(PILOT_SHARE) * self._pilot_tile
+
+    def data_tile(self, code: coding.Soft, profile: Profile) -> torch.Tensor:
+        """The part of the tile that carries a codeword: no pilots, root mean square 1."""
+        layout = layout_of(self.key, profile)
+        values = torch.from_numpy(code[layout.positions] * layout.signs) * self._amplitudes[:, None]
+        side = TILE // BLOCK
+        coefficients = torch.zeros(side, side, BLOCK, BLOCK)
+        coefficients[:, :, _ROWS, _COLUMNS] = values.T.reshape(side, side, -1)
+        tile = self.without_pilots(inverse_block_dct(coefficients))
+        return tile / tile.square().mean().sqrt()
+
+    def soft_bits(self, tile: torch.Tensor, profile: Profile) -> coding.Soft:
+        """Soft values of the code bits, from a tile that is aligned and free of pilots."""
+        layout = layout_of(self.key, profile)
+        coefficients = block_dct(tile.cpu())[:, :, _ROWS, _COLUMNS].reshape(_BLOCKS, -1).T
+        votes = (coefficients * self._amplitudes[:, None]).numpy() * layout.signs
+        return np.bincount(layout.positions.ravel(), votes.ravel(), layout.code_length).astype(np.float32)
+
+    def without_pilots(self, tile: torch.Tensor) -> torch.Tensor:
+        """A tile with the pilots' Fourier bins emptied."""
+        spectrum = torch.fft.fft2(tile)
+        columns, rows = torch.from_numpy(self.pilots.waves.T % TILE)
+        spectrum[..., rows, columns] = 0
+        spectrum[..., -rows % TILE, -columns % TILE] = 0
+        return torch.fft.ifft2(spectrum).real
+
+
+@lru_cache(maxsize=16)
+def pattern_of(key: Key) -> Pattern:
+    """The pattern of a key, kept for the next picture."""
+    return Pattern(key)
+
+
+@lru_cache(maxsize=32)
+def layout_of(key: Key, profile: Profile) -> Layout:
+    """A profile's layout under a key: every code bit gets coefficients of low and high frequency alike."""
+    code_length = coding.RATE * profile.message_bits
+    count = len(_FREQUENCIES)
+    draws = keyed_integers(key, f"layout {profile.name}", code_length + 2 * count * _BLOCKS)
+    code_order = np.argsort(draws[:code_length], kind="stable")
+    block_draws, sign_draws = draws[code_length:].reshape(2, count, _BLOCKS)
+    ranks = np.argsort(np.argsort(block_draws, axis=1, kind="stable"), axis=1, kind="stable")
+    turns = ranks + _BLOCKS * np.arange(count)[:, None]
+    signs = 1 - 2 * (sign_draws & 1).astype(np.float32)
+    return Layout(code_order[turns % code_length], signs, code_length)
+
+
+def keyed_integers(key: Key, purpose: str, count: int) -> IntArray:
+    """``count`` pseudo-random integers of 32 bits that depend on nothing but key and purpose."""
+    stream = hashlib.shake_256(key.derive(purpose)).digest(4 * count)
+    return np.frombuffer(stream, "<u4").astype(np.int64)
+
+
+def _draw_pilots(key: Key) -> Pilots:
+    half = TILE // 2
+    low, high = (edge * TILE for edge in _PILOT_BAND)
+    grid = [
+        (x, y)
+        for y in range(half)
+        for x in range(-half, half)
+        if low <= math.hypot(x, y) <= high and x % (TILE // BLOCK) and y % (TILE // BLOCK)  # Off JPEG's own grid.
+    ]
+    draws = keyed_integers(key, "pilots v1", len(grid) + PILOTS)
+    chosen: list[tuple[int, int]] = []
+    for index in np.argsort(draws[: len(grid)], kind="stable"):
+        x, y = grid[index]
+        if all(abs(x - a) + abs(y - b) >= _PILOT_SPACING for a, b in chosen):
+            chosen.append((x, y))
+        if len(chosen) == PILOTS:
+            break
+    return Pilots(np.array(chosen), draws[len(grid) :] * (2 * np.pi / 2**32))

@@ -1,0 +1,111 @@
+"""How strong the mark may be, and where: three promises about what a person sees.
+
+Per unit of visibility a nearly flat amplitude is the most robust one: it rises only gently with the local activity of
+the picture. All limits are met in closed form, from sums over the picture; nothing is searched.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from provenance_guard.errors import UsageError
+
+LUMA = (0.299, 0.587, 0.114)
+_LUMA_POWER = sum(weight * weight for weight in LUMA)
+SPREAD = tuple(weight / _LUMA_POWER for weight in LUMA)
+"""One level of luma added along the luma gradient: the least change of red, green and blue that does it."""
+
+_MOST_ACTIVITY = 6.0
+_SSIM_C2 = (0.03 * 255) ** 2  # Wang, Bovik, Sheikh, Simoncelli, IEEE Trans. Image Process. 13, 2004.
+
+
+@dataclass(frozen=True)
+class Strength:
+    """A promise: at most ``flat`` levels RMS in flat areas, ``1 + texture * activity`` times that elsewhere, and never below
+    ``psnr`` (dB, over the colours) or ``ssim`` (of the luma)."""
+
+    name: str
+    flat: float
+    texture: float
+    psnr: float
+    ssim: float
+
+
+STRENGTHS = {
+    strength.name: strength
+    for strength in (
+        Strength("invisible", flat=0.45, texture=0.1, psnr=46.0, ssim=0.98),
+        Strength("balanced", flat=0.7, texture=0.2, psnr=44.0, ssim=0.98),
+        Strength("strong", flat=1.0, texture=0.5, psnr=42.0, ssim=0.98),
+    )
+}
+
+
+def strength_named(name: str) -> Strength:
+    """The strength of that name. Raises UsageError."""
+    if name not in STRENGTHS:
+        raise UsageError(f"{name!r} is no mark strength.", next_step=f"Choose one of {', '.join(STRENGTHS)}.")
+    return STRENGTHS[name]
+
+
+def amplitude(luma: torch.Tensor, strength: Strength) -> torch.Tensor:
+    """The allowed root mean square of the pattern at each pixel, in levels of 0..255, for a luma plane (H, W) in levels."""
+    shape = strength.flat * (1 + strength.texture * activity(luma))
+    power = shape.square()
+    scale = min(1.0, _psnr_scale(power, strength.psnr), _ssim_scale(luma, power, strength.ssim))
+    return shape * scale
+
+
+def activity(luma: torch.Tensor) -> torch.Tensor:
+    """Local standard deviation above a blur of 2 pixels, in levels, at most 6.
+
+    The lesser of a narrow and a wide window, so that a flat area beside an edge counts as flat.
+    """
+    detail = (luma - blur(luma, 2.0)).square()
+    narrow, wide = blur(detail, 3.0), box_blur(detail, 9)
+    return torch.minimum(narrow, wide).clamp(min=0).sqrt().clamp(max=_MOST_ACTIVITY)
+
+
+def blur(plane: torch.Tensor, sigma: float) -> torch.Tensor:
+    """Gaussian blur of a plane (H, W); the edge pixels are repeated outwards."""
+    radius = max(1, round(3 * sigma))
+    offsets = torch.arange(-radius, radius + 1, device=plane.device, dtype=plane.dtype)
+    kernel = torch.exp(-0.5 * (offsets / sigma).square())
+    kernel = (kernel / kernel.sum()).reshape(1, 1, -1, 1)
+    padded = F.pad(plane[None, None], (0, 0, radius, radius), mode="replicate")
+    down = F.conv2d(padded, kernel)
+    return F.conv2d(F.pad(down, (radius, radius, 0, 0), mode="replicate"), kernel.transpose(2, 3))[0, 0]
+
+
+def box_blur(plane: torch.Tensor, width: int) -> torch.Tensor:
+    """Mean over squares of odd ``width``; the edge pixels are repeated outwards."""
+    margin = width // 2
+    padded = F.pad(plane[None, None], (margin, margin, margin, margin), mode="replicate")
+    return F.avg_pool2d(F.avg_pool2d(padded, (width, 1), 1), (1, width), 1)[0, 0]
+
+
+def _psnr_scale(power: torch.Tensor, psnr: float) -> float:
+    """The factor at which luma noise of this power, spread over the colours, has the given PSNR."""
+    allowed = 255.0**2 / 10 ** (psnr / 10)
+    caused = float(power.mean()) / _LUMA_POWER / 3
+    return (allowed / caused) ** 0.5
+
+
+def _ssim_scale(luma: torch.Tensor, power: torch.Tensor, ssim: float) -> float:
+    """The factor at which independent noise of this power lowers the mean SSIM to the given value.
+
+    Noise of power q on a texture of variance v leaves an SSIM of (2v + c) / (2v + q + c); one Newton step corrects the
+    first-order solution.
+    """
+    variance = (blur(luma.square(), 1.5) - blur(luma, 1.5).square()).clamp(min=0)
+    room = 2 * variance + _SSIM_C2
+    ratio = power / room
+    square = (1 - ssim) / float(ratio.mean())
+    for _ in range(2):
+        loss = float((1 - 1 / (1 + square * ratio)).mean())
+        slope = float((ratio / (1 + square * ratio).square()).mean())
+        square = max(square + (1 - ssim - loss) / slope, 1e-6)
+    return square**0.5

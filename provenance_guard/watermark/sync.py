@@ -1,0 +1,192 @@
+"""Finds by the pilots how a picture was scaled, turned, mirrored or stretched, without knowing the original.
+
+On log-polar axes of the spectrum a rotation and a scaling both become a shift, so one FFT correlation with the pilots'
+constellation tries all of them at once (Reddy and Chatterji, IEEE Trans. Image Process. 5, 1996); stretching is searched after.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+
+from provenance_guard.watermark.pattern import Pattern
+
+SMALLEST_SCALE, LARGEST_SCALE = 0.3, 2.6
+_LONGEST_WINDOW = 640
+_PEAK_LIMIT = 25.0
+_INNER, _OUTER = 0.017, 0.485  # Cycles a pixel.
+_FEWEST_PILOTS = 12
+_NEIGHBOURHOOD = 9
+_UPRIGHT_ROWS = 3
+_UPRIGHT_BONUS = 1.5  # Most pictures are not turned at all: a prior, in standard deviations.
+_MOST_STRETCH = 0.13
+_STRETCH_SCALES = (0.4, 2.2)
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A geometry that the spectrum speaks for. ``matrix`` (2, 2) maps pilot frequencies to received ones; ``score`` is in
+    standard deviations."""
+
+    score: float
+    matrix: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """The mean power of windows of a residual, mean 1, peaks limited; ``window`` is their side in pixels."""
+
+    power: torch.Tensor
+    window: int
+
+
+def spectrum_of(residual: torch.Tensor) -> Spectrum:
+    """The power spectrum of up to four overlapping windows of a residual (H, W)."""
+    height, width = residual.shape
+    window = max(128, min(_LONGEST_WINDOW, 64 * math.ceil(max(height, width) / 64)))
+    size = 512 if window <= 360 else 1024
+    tops = [0] if height <= window else [0, height - window]
+    lefts = [0] if width <= window else [0, width - window]
+    power = torch.zeros(size, size // 2 + 1, device=residual.device)
+    for top in tops:
+        for left in lefts:
+            part = residual[top : top + window, left : left + window]
+            power += torch.fft.rfft2(part, s=(size, size)).abs().square() / part.numel()
+    return Spectrum((power / (len(tops) * len(lefts))).clamp(max=_PEAK_LIMIT), window)
+
+
+def turned_and_scaled(spectrum: Spectrum, pattern: Pattern, most: int) -> list[Guess]:
+    """The ``most`` likeliest rotations and scales, mirrored ones included, best first."""
+    grid = _log_polar(spectrum.window)
+    template = _constellation(pattern, spectrum.window)
+    device = spectrum.power.device
+    values = torch.where(grid.inside.to(device), _sample(spectrum.power, grid.x.to(device), grid.y.to(device)) - 1, 0.0)
+    values = F.pad(values, (0, grid.padded - values.shape[1]))
+    correlation = torch.fft.irfft2(torch.fft.rfft2(values) * template.spectra.to(device), s=values.shape)
+    scores = correlation[:, :, grid.shifts.to(device)] / template.counts.to(device).sqrt()
+    scores[:, :_UPRIGHT_ROWS] += _UPRIGHT_BONUS
+    scores[:, -_UPRIGHT_ROWS:] += _UPRIGHT_BONUS
+    return [
+        Guess(score, _matrix(turn * grid.step, grid.scales[scale], grid.scales[scale], mirrored=bool(mirror)))
+        for score, (mirror, turn, scale) in _peaks(scores, most)
+    ]
+
+
+def stretched(spectrum: Spectrum, pattern: Pattern, most: int) -> list[Guess]:
+    """The ``most`` likeliest pairs of scales along x and y, of a picture that was not turned."""
+    step = max(2.5 / spectrum.window, 0.0012)
+    device = spectrum.power.device
+    low, high = (math.log(scale) for scale in _STRETCH_SCALES)
+    scales = torch.arange(low, high, step, device=device)[:, None]
+    ratios = torch.arange(-_MOST_STRETCH, _MOST_STRETCH, step, device=device)
+    frequencies = torch.from_numpy(pattern.pilots.frequencies).float().to(device)
+    total = torch.zeros(len(scales), len(ratios), device=device)
+    count = torch.zeros_like(total)
+    for x, y in frequencies:
+        seen_x, seen_y = x * torch.exp(-scales - ratios / 2), y * torch.exp(-scales + ratios / 2)
+        inside = (seen_x.abs() < _OUTER) & (seen_y.abs() < _OUTER)
+        total += torch.where(inside, _sample(spectrum.power, seen_x, seen_y) - 1, 0.0)
+        count += inside
+    scores = (total / count.clamp(min=_FEWEST_PILOTS).sqrt())[None]
+    guesses = []
+    for score, (_, scale, ratio) in _peaks(scores, most):
+        scale_x = math.exp(float(scales[scale]) + float(ratios[ratio]) / 2)
+        scale_y = math.exp(float(scales[scale]) - float(ratios[ratio]) / 2)
+        guesses.append(Guess(score, _matrix(0.0, scale_x, scale_y, mirrored=False)))
+    return guesses
+
+
+@dataclass(frozen=True)
+class _LogPolarGrid:
+    """Sampling places ``x``, ``y`` (angles, rings) in cycles a pixel; ``shifts`` are the ring shifts of ``scales``."""
+
+    step: float
+    x: torch.Tensor
+    y: torch.Tensor
+    inside: torch.Tensor
+    padded: int
+    scales: list[float]
+    shifts: torch.Tensor
+
+
+@dataclass(frozen=True)
+class _Constellation:
+    """The pilots on log-polar axes, plain and mirrored, as conjugate ``spectra``; ``counts`` of visible pilots per scale."""
+
+    spectra: torch.Tensor
+    counts: torch.Tensor
+
+
+@lru_cache(maxsize=8)
+def _log_polar(window: int) -> _LogPolarGrid:
+    angles = _fast_length(math.ceil(math.pi * 0.22 * window / 0.36))
+    step = math.pi / angles
+    rings = int(math.log(_OUTER / _INNER) / step) + 1
+    logs = torch.arange(math.log(SMALLEST_SCALE), math.log(LARGEST_SCALE), step, dtype=torch.float64)
+    padded = _fast_length(rings + len(logs) + 8)
+    radius = _INNER * torch.exp(torch.arange(rings) * step)
+    angle = torch.arange(angles)[:, None] * step
+    x, y = radius * torch.cos(angle), radius * torch.sin(angle)
+    shifts = torch.round(-logs / step).long() % padded
+    return _LogPolarGrid(step, x, y, radius.expand_as(x) < _OUTER, padded, torch.exp(logs).tolist(), shifts)
+
+
+@lru_cache(maxsize=32)
+def _constellation(pattern: Pattern, window: int) -> _Constellation:
+    grid = _log_polar(window)
+    angles = len(grid.x)
+    frequencies = torch.from_numpy(pattern.pilots.frequencies)
+    radius = frequencies.norm(dim=1).log()
+    points = torch.zeros(2, angles, grid.padded)
+    for mirror, sign in enumerate((1, -1)):
+        angle = torch.atan2(frequencies[:, 1], sign * frequencies[:, 0]) % math.pi
+        row = torch.round(angle / grid.step).long() % angles
+        column = torch.round((radius - math.log(_INNER)) / grid.step).long()
+        points[mirror].index_put_((row, column), torch.ones(len(row)), accumulate=True)
+    seen = radius - torch.tensor(grid.scales, dtype=torch.float64).log()[:, None]
+    counts = ((seen > math.log(_INNER)) & (seen < math.log(_OUTER))).sum(1).clamp(min=_FEWEST_PILOTS).float()
+    return _Constellation(torch.fft.rfft2(points).conj(), counts)
+
+
+def _matrix(turn: float, scale_x: float, scale_y: float, *, mirrored: bool) -> torch.Tensor:
+    cosine, sine = math.cos(turn), math.sin(turn)
+    sign = -1.0 if mirrored else 1.0
+    return torch.tensor([[sign * cosine / scale_x, -sine / scale_x], [sign * sine / scale_y, cosine / scale_y]])
+
+
+def _sample(power: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """The half spectrum ``power`` at frequencies in cycles a pixel, nearest neighbour."""
+    size = power.shape[0]
+    column = (x.abs() * size).round().long().clamp(max=size // 2)
+    row = (torch.where(x < 0, -y, y) * size).round().long() % size
+    return power[row, column]
+
+
+def _peaks(scores: torch.Tensor, most: int) -> list[tuple[float, tuple[int, int, int]]]:
+    """The ``most`` highest local maxima of planes (n, rows, columns) with their places, best first; rows wrap around."""
+    margin = _NEIGHBOURHOOD // 2
+    wrapped = torch.cat([scores[:, -margin:], scores, scores[:, :margin]], dim=1)
+    crest = F.max_pool2d(F.pad(wrapped[:, None], (margin, margin, 0, 0), value=-math.inf), _NEIGHBOURHOOD, 1)[:, 0]
+    peaks = torch.where(scores == crest, scores, -math.inf).reshape(-1)
+    values, places = peaks.topk(min(most, len(peaks)))
+    _, rows, columns = scores.shape
+    return [
+        (value, (place // (rows * columns), place // columns % rows, place % columns))
+        for value, place in zip(values.tolist(), places.tolist(), strict=True)
+    ]
+
+
+def _fast_length(length: int) -> int:
+    """The next length whose only prime factors are 2, 3 and 5, which Fourier transforms like."""
+    while True:
+        rest = length
+        for factor in (2, 3, 5):
+            while rest % factor == 0:
+                rest //= factor
+        if rest == 1:
+            return length
+        length += 1
