@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, Protocol, get_args
 
 from provenance_guard.config import Mode, OnError, Policy
@@ -19,16 +18,19 @@ from provenance_guard.json_types import Json
 Action = Literal["allow", "warn", "block"]
 
 _DELIVERING = ("allow", "warn")
+_TOLD = 5
+"""So many near copies are named in the reasons; the verdict holds all."""
 
 
 class Match(Protocol):
-    """One reference that a picture resembles; ``probability`` that it is a near copy, 0..1."""
-
-    @property
-    def reference(self) -> Path: ...
+    """One reference that a picture resembles: ``probability`` that it is a near copy, 0..1, and ``summary``, which says no
+    more than was measured (``near copy of peter.jpg: 62 % of its area matched``)."""
 
     @property
     def probability(self) -> float: ...
+
+    @property
+    def summary(self) -> str: ...
 
 
 class Verdict(Protocol):
@@ -92,30 +94,16 @@ def _judge_verdict(policy: Policy, verdict: Verdict | None, *, explained: bool) 
         return []
     matches = sorted(verdict.matches, key=lambda match: match.probability, reverse=True)
     if verdict.level == "near_copy":
-        copies = [match for match in matches if match.probability >= policy.screen.near_copy] or matches[:1]
-        reasons = [_describe("Near copy of", match) for match in copies] or ["Near copy of a reference."]
+        copies = [match.summary for match in matches if match.probability >= policy.screen.near_copy]
         action: Action = "block" if policy.mode == "block" else "warn"
-        return [(action, reason) for reason in reasons]
+        return [(action, _as_sentence(summary)) for summary in copies[:_TOLD] or ["near copy of a reference"]]
     if verdict.level == "review":
-        reason = _describe("Resembles", matches[0]) if matches else "Resembles a reference."
-        return [("warn", f"{reason} A person should look at it.")]
+        summary = matches[0].summary if matches else "some likeness to a reference"
+        return [("warn", f"{_as_sentence(summary)} A person should look at it.")]
     return [(policy.on_error, f"The screen gave a verdict that is not known here: {verdict.level!r}.")]
-
-
-def _describe(relation: str, match: Match) -> str:
-    """Only what was measured, and only the file's name: a folder may hold a private name."""
-    area: float | None = getattr(match, "area", None)
-    if area:
-        return f"{relation} {match.reference.name}: {round(area * 100)} % of its area matched."
-    return f"{relation} {match.reference.name}: the probability of a near copy is {_percent(match.probability)}."
-
-
-def _percent(probability: float) -> str:
-    if probability > 0.99:
-        return "above 99 %"
-    return f"{round(probability * 100)} %"
 
 
 def _as_sentence(text: str) -> str:
     text = text.strip() or "no reason given"
+    text = text[0].upper() + text[1:]
     return text if text.endswith((".", "!", "?")) else f"{text}."
