@@ -1,0 +1,365 @@
+"""The door that every picture passes, whoever calls: WebUI hook, Extras, command line, folder watcher.
+
+    capture -> screen -> decide -> mark -> record | the caller saves | label -> hash -> ledger -> sidecar
+               `---------- Guard.release --------'                     `--------- Guard.seal ----------'
+
+``release`` decides what may leave and puts the mark into the pixels; ``seal`` finishes the file that the caller saved.
+No step is allowed to fail silently or to break the caller: a failure becomes a sentence in the result and in the ledger,
+and the policy's ``on_error`` says whether the picture may leave all the same.
+"""
+
+from __future__ import annotations
+
+import logging
+import platform
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from PIL import Image
+
+from provenance_guard import __version__, files, labels, pictures
+from provenance_guard.clock import format_time, utc_now
+from provenance_guard.config import Config, Policy
+from provenance_guard.errors import GuardError, KeyMissingError, MarkError
+from provenance_guard.gate.placeholder import placeholder
+from provenance_guard.gate.policy import Decision, decide
+from provenance_guard.json_types import Json
+from provenance_guard.ledger import Event, Ledger, events
+from provenance_guard.provenance import sidecar
+from provenance_guard.provenance.record import Context, Record, bare_name, new_record_id
+from provenance_guard.provenance.redaction import redact
+from provenance_guard.signing import Signer
+from provenance_guard.similarity import Library, SyncReport, Verdict
+from provenance_guard.watermark import KeyRing, Payload, Watermarker
+
+logger = logging.getLogger(__name__)
+
+LEDGER_FILE = "ledger.sqlite3"
+LIBRARY_FOLDER = "library"
+
+T = TypeVar("T")
+RedactedRecord = tuple[Mapping[str, Json], tuple[str, ...]]
+"""A record's public form, and the openings of the private fields in it (see ``provenance.redaction``)."""
+
+
+@dataclass(frozen=True)
+class Admission:
+    """Whether a run may start, and the ledger event that remembers that it was asked for."""
+
+    event: Event | None
+    failures: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Release:
+    """What came out of the door. ``image`` is all that may leave: the marked picture, or a placeholder of the same size."""
+
+    image: Image.Image
+    record: Record
+    redacted: RedactedRecord
+    decision: Decision
+    verdict: Verdict | None
+    event: Event | None
+    policy: Policy
+    failures: tuple[str, ...] = ()
+
+    @property
+    def blocked(self) -> bool:
+        """Whether ``image`` is a placeholder."""
+        return self.decision.withholds
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A saved file after sealing. ``withheld`` says that the file was removed again, because sealing failed under a policy
+    that blocks on errors."""
+
+    path: Path
+    file_sha256: str | None = None
+    sidecar: Path | None = None
+    labelled: bool = False
+    event: Event | None = None
+    withheld: bool = False
+    failures: tuple[str, ...] = field(default=())
+
+
+class Guard:
+    """Knows all parts and their order. Parts are opened at first use, so that a broken one fails its own step only.
+
+    Safe to call from several threads, and from several processes on one data directory.
+    """
+
+    def __init__(self, config: Config, *, device: torch.device | str | None = None) -> None:
+        self.config = config
+        self._device = device
+        self._lock = threading.RLock()
+        self._sync_lock = threading.RLock()  # its own: a long sync must not hold up the ledger
+        self._signer: Signer | None = None
+        self._ledger: Ledger | None = None
+        self._library: Library | None = None
+        self._watermarker: Watermarker | None = None
+        self._references_synced = False
+        self._session_started = False
+
+    # Parts
+
+    @property
+    def device(self) -> torch.device:
+        """Where tensors are computed: the caller's device, the configured one, or the best there is."""
+        chosen = self._device or self.config.settings.device
+        if chosen == "auto":
+            chosen = "cuda" if torch.cuda.is_available() else "cpu"
+        return torch.device(chosen)
+
+    @property
+    def signer(self) -> Signer:
+        """The Ed25519 key that signs sidecars and checkpoints, made at first use."""
+        with self._lock:
+            if self._signer is None:
+                self._ensure_keys()
+                self._signer = Signer.open(self.config.key_directory)
+            return self._signer
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger in the data directory."""
+        with self._lock:
+            if self._ledger is None:
+                self._ledger = Ledger.open(self.config.data_directory / LEDGER_FILE, self.signer)
+            return self._ledger
+
+    @property
+    def library(self) -> Library:
+        """The reference library in the data directory, as it is (see ``sync_references``)."""
+        with self._lock:
+            if self._library is None:
+                self._library = Library.open(self.config.data_directory / LIBRARY_FOLDER, device=self.device)
+            return self._library
+
+    @property
+    def watermarker(self) -> Watermarker:
+        """Marks with the current key and detects with all known ones."""
+        with self._lock:
+            if self._watermarker is None:
+                self._ensure_keys()
+                keys = KeyRing(self.config.key_directory)
+                self._watermarker = Watermarker(keys.current(), self.config.policy.mark.strength, known=keys.all())
+            return self._watermarker
+
+    def sync_references(self, progress: Callable[[int, int, str], None] | None = None) -> list[SyncReport]:
+        """Bring the library up to date with the policy's reference folders. Raises LibraryError."""
+        with self._sync_lock:
+            reports = [self.library.sync(folder, progress=progress) for folder in self.config.policy.screen.references]
+            self._references_synced = True
+            return reports
+
+    def screen(self, image: Image.Image, *, policy: Policy | None = None) -> Verdict:
+        """Compare one picture with the references; nothing is recorded. The references are synced before the first one.
+
+        Raises GuardError when that is not possible.
+        """
+        limits = (policy or self.config.policy).screen
+        with self._sync_lock:
+            if not self._references_synced:
+                self.sync_references()
+        return self.library.screen(
+            image, review=limits.review, near_copy=limits.near_copy, semantic_review=limits.semantic_review
+        )
+
+    # The door
+
+    def admit(self, context: Context) -> Admission:
+        """Remember a run before it starts, seed included, so that a crashed one is not lost. Never raises."""
+        steps = _Steps()
+        asked: dict[str, Json] = {
+            "origin": context.origin,
+            "parameters": dict(context.parameters),
+            "user": context.user,
+            "job": context.job,
+        }
+        public, openings = redact({"context": asked})
+        event = steps.attempt("record", lambda: self._append(events.RUN_QUEUED, public, openings=openings))
+        return Admission(event, tuple(steps.failures))
+
+    def release(self, image: Image.Image, context: Context, *, policy: Policy | None = None) -> Release:
+        """Screen, decide, mark and record one finished picture. Never raises because a step failed.
+
+        ``policy`` is the configured one, narrowed by the job. The result's ``image`` has the size of ``image``.
+        """
+        policy = policy or self.config.policy
+        steps = _Steps()
+        record_id, now = new_record_id(), utc_now()
+        screened = policy.mode != "off"
+        verdict = steps.attempt("screen", lambda: self.screen(image, policy=policy)) if screened else None
+        decision = decide(policy, verdict, steps.failures)
+        outgoing, mark = image, None
+        if not decision.withholds and policy.mark.enabled:
+            payload = Payload.for_record(record_id, now).pack()
+            outgoing, mark = steps.attempt("mark", lambda: self._mark(image, payload)) or (image, None)
+            decision = decide(policy, verdict, steps.failures)
+        record = Record(
+            id=record_id,
+            time=format_time(now),
+            context=context,
+            pixel_sha256=pictures.pixel_sha256(outgoing),
+            width=image.width,
+            height=image.height,
+            verdict=_without_folders(verdict) if verdict else None,
+            decision=decision.to_json(),
+            mark=mark,
+            failures=tuple(steps.failures),
+        )
+        redacted = redact(record.to_json())
+        event = steps.attempt("record", lambda: self._append_record(record.id, redacted, blocked=decision.withholds))
+        decision = decide(policy, verdict, steps.failures)  # a picture that could not be recorded may not leave either
+        if decision.withholds:
+            outgoing = placeholder(image.size, decision, record_id)
+        return Release(outgoing, record, redacted, decision, verdict, event, policy, tuple(steps.failures))
+
+    def seal(self, release: Release, path: Path) -> Sealed:
+        """Finish the file that the caller saved ``release.image`` to: label, hash, ledger, sidecar. Never raises.
+
+        A blocked release has only a placeholder to show: its file is left as it is. When a step fails and the policy's
+        ``on_error`` is ``block``, the file and its sidecar are removed again.
+        """
+        if release.blocked:
+            return Sealed(path)
+        steps = _Steps()
+        labelled = release.policy.label.enabled and bool(steps.attempt("label", lambda: self._label(release, path)))
+        file_sha256 = steps.attempt("hash", lambda: files.sha256_file(path))
+        event, written = None, None
+        if file_sha256:
+            event = steps.attempt("record", lambda: self._append_saved(release, path, file_sha256))
+        if file_sha256 and event and self.config.settings.sidecar:
+            written = steps.attempt("sidecar", lambda: self._write_sidecar(release, path, file_sha256))
+        withheld = bool(steps.failures) and release.policy.on_error == "block"
+        if withheld:
+            steps.attempt("withhold", lambda: _remove(path, sidecar.sidecar_path(path)))
+        return Sealed(path, file_sha256, written, labelled, event, withheld, tuple(steps.failures))
+
+    def close(self) -> None:
+        """Sign a last checkpoint and close ledger and library."""
+        with self._lock:
+            for part in (self._ledger, self._library):
+                if part is not None:
+                    part.close()
+            self._ledger = self._library = None
+
+    def __enter__(self) -> Guard:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # Steps
+
+    def _ensure_keys(self) -> None:
+        """Both keys are made together, before the ledger is. Where a ledger is, a missing key must not be replaced silently."""
+        keys, data = self.config.key_directory, self.config.data_directory
+        if not (data / LEDGER_FILE).exists():
+            Signer.open(keys)
+            KeyRing(keys).current()
+            return
+        for kind, pattern in (("signing", "signing-*.pem"), ("watermark", "watermark-*.key")):
+            if not any(keys.glob(pattern)):
+                raise KeyMissingError(
+                    f"There is a ledger in {data}, but no {kind} key in {keys}.",
+                    next_step="Restore the keys from a backup, or move the ledger away to start anew.",
+                )
+
+    def _mark(self, image: Image.Image, payload: bytes) -> tuple[Image.Image, dict[str, Json]]:
+        try:
+            embedding = self.watermarker.embed_measured(image, payload)
+        except MarkError as error:  # The picture cannot carry a mark: say so, and do not pretend.
+            return image, {"present": False, "reason": str(error)}
+        return embedding.image, {
+            "present": True,
+            "payload": payload.hex(),
+            "strength": self.config.policy.mark.strength,
+            "psnr": round(embedding.psnr, 2),
+            "margin": round(embedding.margin, 2),
+            "weak": embedding.weak,
+        }
+
+    def _append_record(self, record_id: str, sealed: RedactedRecord, *, blocked: bool) -> Event:
+        """The ledger keeps private fields as commitments with their openings beside, so that they can be erased later."""
+        kind = events.PICTURE_BLOCKED if blocked else events.PICTURE_RELEASED
+        public, openings = sealed
+        return self._append(kind, {"record": dict(public)}, record_id=record_id, openings=openings)
+
+    def _append_saved(self, release: Release, path: Path, file_sha256: str) -> Event:
+        body: dict[str, Json] = {
+            "file_name": path.name,
+            "file_sha256": file_sha256,
+            "pixel_sha256": release.record.pixel_sha256,
+        }
+        return self._append(events.PICTURE_SAVED, body, record_id=release.record.id)
+
+    def _append(
+        self, kind: str, body: dict[str, Json], *, record_id: str | None = None, openings: Sequence[str] = ()
+    ) -> Event:
+        with self._lock:
+            if not self._session_started:
+                self.ledger.append(events.SESSION_STARTED, _environment())
+                self._session_started = True
+        return self.ledger.append(kind, body, record_id=record_id, openings=openings)
+
+    def _label(self, release: Release, path: Path) -> bool:
+        context = release.record.context
+        statement = labels.Labels(source_type=labels.source_type_for(context), record_id=release.record.id)
+        return labels.write_labels(path, statement).written
+
+    def _write_sidecar(self, release: Release, path: Path, file_sha256: str) -> Path:
+        statement = sidecar.build_statement(
+            release.record,
+            file_name=path.name,
+            file_sha256=file_sha256,
+            sealed=release.redacted,
+            ledger_proof=self.ledger.proof(release.event.seq) if release.event else None,
+        )
+        target = sidecar.sidecar_path(path)
+        files.write_atomically(target, sidecar.sign_envelope(statement, self.signer))
+        return target
+
+
+class _Steps:
+    """Runs the steps of one passage: a step that fails leaves a sentence in ``failures`` instead of a result."""
+
+    def __init__(self) -> None:
+        self.failures: list[str] = []
+
+    def attempt(self, name: str, step: Callable[[], T]) -> T | None:
+        try:
+            return step()
+        except GuardError as error:
+            self.failures.append(f"{name}: {error}")
+        except Exception as error:
+            logger.exception("step %r failed", name)
+            self.failures.append(f"{name}: {type(error).__name__}: {error}")
+        return None
+
+
+def _without_folders(verdict: Verdict) -> dict[str, Json]:
+    """A verdict for the record: references by file name, because folders hold user names."""
+    document: dict[str, Any] = verdict.to_json()
+    for match in document["matches"]:
+        match["reference"] = bare_name(match["reference"])
+    return document
+
+
+def _environment() -> dict[str, Json]:
+    return {
+        "provenance_guard": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "system": platform.system(),
+    }
+
+
+def _remove(*paths: Path) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
