@@ -1,0 +1,144 @@
+"""What ``doctor`` says: is everything in place, what is missing, and what does that cost."""
+
+from __future__ import annotations
+
+import platform
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from provenance_guard import __version__, extras
+from provenance_guard.config import Config
+from provenance_guard.errors import GuardError
+from provenance_guard.guard import LEDGER_FILE, LIBRARY_FOLDER, Guard
+from provenance_guard.ledger import verify_ledger
+from provenance_guard.signing import Signer
+from provenance_guard.watermark import KeyRing
+
+State = Literal["fine", "note", "problem"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the examination. A ``note`` costs something that is told; a ``problem`` needs somebody to act."""
+
+    subject: str
+    state: State
+    sentence: str
+
+
+def examine(config: Config) -> list[Check]:
+    """Examine the installation; changes nothing and makes no keys. A check that breaks becomes a problem, never an exception."""
+    checks: list[Check] = []
+    for subject, run in _EXAMINATIONS:
+        try:
+            checks += [Check(subject, state, sentence) for state, sentence in run(config)]
+        except GuardError as error:
+            checks.append(Check(subject, "problem", str(error)))
+        except Exception as error:
+            checks.append(Check(subject, "problem", f"The check itself failed: {type(error).__name__}: {error}"))
+    return checks
+
+
+_Lines = Iterator[tuple[State, str]]
+
+
+def _program(config: Config) -> _Lines:
+    yield "fine", f"Provenance Guard {__version__}, Python {platform.python_version()}, torch {torch.__version__}."
+    device = Guard(config).device
+    yield "fine", f"Pictures are compared and marked on {device}."
+
+
+def _extras(_: Config) -> _Lines:
+    for status in extras.status():
+        if status.available:
+            yield "fine", f"{status.extra.package} is available."
+        else:
+            yield "note", f"{status.extra.package}: {status.reason}. {status.extra.cost}"
+
+
+def _policy(config: Config) -> _Lines:
+    policy = config.policy
+    if policy.source is None:
+        yield "note", f"No policy file: the built-in policy holds (mode {policy.mode!r}, near-copies are not withheld)."
+    else:
+        yield "fine", f"{policy.source}: mode {policy.mode!r}, on_error {policy.on_error!r}."
+    if policy.mode != "off" and not policy.screen.references:
+        yield "note", "The policy names no reference folder: there is nothing to compare with."
+    for folder in policy.screen.references:
+        if not folder.is_dir():
+            yield "problem", f"The reference folder {folder} does not exist. Restore it, or correct the policy."
+    if policy.source and policy.source.is_relative_to(config.data_directory):
+        yield (
+            "problem",
+            f"{policy.source} lies in the data directory, where a user of the WebUI can change it. Move it out.",
+        )
+
+
+def _directories(config: Config) -> _Lines:
+    yield "fine", f"Data: {config.data_directory}{'' if config.data_directory.exists() else ' (made at first use)'}."
+    yield "fine", f"Keys: {config.key_directory}{'' if config.key_directory.exists() else ' (made at first use)'}."
+    if config.key_directory.is_relative_to(config.data_directory):
+        yield "problem", "The keys lie inside the data directory, which the WebUI serves to browsers. Move them out."
+
+
+def _keys(config: Config) -> _Lines:
+    if not config.key_directory.exists():
+        if _ledger_path(config).exists():
+            yield "problem", "There is a ledger but no key directory. Restore the keys from a backup."
+        else:
+            yield "note", "No keys yet: they are made when the first picture passes."
+        return
+    signer = Signer.open(config.key_directory, create=False)
+    yield "fine", f"Signing key {signer.key_id[:16]}."
+    yield "fine", f"{len(KeyRing(config.key_directory).all())} watermark key(s)."
+    if sys.platform != "win32":
+        for path in sorted(config.key_directory.iterdir()):
+            if path.suffix != ".pub" and path.is_file() and stat.S_IMODE(path.stat().st_mode) & 0o077:
+                yield "problem", f"{path} can be read by others. Run: chmod 600 {path}"
+
+
+def _ledger(config: Config) -> _Lines:
+    path = _ledger_path(config)
+    if not path.exists():
+        yield "note", "No ledger yet: it is made when the first picture passes."
+        return
+    report = verify_ledger(path)
+    if report.sound:
+        yield "fine", f"The ledger is sound: {report.size} events."
+    for problem in report.problems[:20]:
+        yield "problem", problem.sentence
+
+
+def _library(config: Config) -> _Lines:
+    folder = config.data_directory / LIBRARY_FOLDER
+    if not folder.exists():
+        yield "note", "No reference library yet. Make one with: python run.py index DIR"
+        return
+    with Guard(config) as door:
+        status = door.library.status()
+    yield "fine", f"{status.references} references."
+    if status.unreadable:
+        yield "note", f"{len(status.unreadable)} files could not be read; `library` names them."
+    if not status.embedding:
+        yield "note", f"No semantic comparison: {status.embedding_reason}."
+
+
+def _ledger_path(config: Config) -> Path:
+    return config.data_directory / LEDGER_FILE
+
+
+_EXAMINATIONS: tuple[tuple[str, Callable[[Config], _Lines]], ...] = (
+    ("program", _program),
+    ("extras", _extras),
+    ("policy", _policy),
+    ("folders", _directories),
+    ("keys", _keys),
+    ("ledger", _ledger),
+    ("library", _library),
+)

@@ -1,0 +1,50 @@
+"""Records as the ledger holds them, read back with their private fields."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from provenance_guard.errors import LedgerError
+from provenance_guard.ledger import Event, Ledger, events
+from provenance_guard.provenance.redaction import restore
+
+RECORD_EVENTS = (events.PICTURE_RELEASED, events.PICTURE_BLOCKED)
+
+
+def opened_body(event: Event) -> dict[str, Any]:
+    """What an event says, with the private fields opened that the ledger still holds. Empty for an erased event."""
+    body: dict[str, Any] = dict(event.body)
+    if not event.openings:
+        return body
+    if event.type in RECORD_EVENTS:
+        return {**body, "record": restore(body["record"], event.openings)}
+    return restore(body, event.openings)
+
+
+def find_release(ledger: Ledger, record_id: str) -> Event | None:
+    """The event with which a record came into the ledger."""
+    return next((event for event in ledger.events(record_id=record_id) if event.type in RECORD_EVENTS), None)
+
+
+def complete_record_id(ledger: Ledger, prefix: str) -> str:
+    """The one record id that begins with ``prefix``. Raises LedgerError when there is none, or more than one."""
+    found = ledger.find_records(prefix, limit=2)
+    if not found:
+        raise LedgerError(f"There is no record {prefix}.", next_step="`log` lists the records.")
+    if len(found) > 1:
+        raise LedgerError(f"Several records begin with {prefix}.", next_step="Give more characters of the id.")
+    return found[0]
+
+
+def as_lines(value: dict[str, Any], indent: str = "") -> list[str]:
+    """Nested values as indented lines for a person, empty ones left out."""
+    lines: list[str] = []
+    for key, entry in value.items():
+        if entry in (None, "", [], {}):
+            continue
+        if isinstance(entry, dict):
+            lines += [f"{indent}{key}:", *as_lines(entry, indent + "  ")]
+        else:
+            lines.append(f"{indent}{key}: {entry if isinstance(entry, str) else json.dumps(entry, ensure_ascii=False)}")
+    return lines
