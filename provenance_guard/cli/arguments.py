@@ -1,0 +1,101 @@
+"""The frozen command line: verbs, options and their help. Imports nothing heavy, so that ``--help`` is instant."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from provenance_guard import __version__
+
+EPILOG = "exit codes: 0 fine, 1 error, 2 wrong use, 3 the policy blocked a picture"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All verbs. Each sub-parser names its verb in ``verb``."""
+    parser = argparse.ArgumentParser(
+        prog="provenance-guard",
+        description="Log, mark and screen generated pictures.",
+        epilog=EPILOG,
+    )
+    parser.add_argument("--version", action="version", version=f"provenance-guard {__version__}")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    guard = _verb(verbs, "guard", "pass pictures through the whole door: screen, mark, record, label; originals stay")
+    _pictures(guard)
+    _references(guard)
+    guard.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for marked copies and sidecars")
+    guard.add_argument("--resume", action="store_true", help="skip pictures that an interrupted run has already done")
+
+    screen = _verb(verbs, "screen", "compare pictures with the references; nothing is written into or beside them")
+    _pictures(screen)
+    _references(screen)
+    screen.add_argument("--explain", type=Path, metavar="DIR", help="write a picture of why, for every match, into DIR")
+
+    mark = _verb(verbs, "mark", "put the invisible mark into a copy of a picture")
+    mark.add_argument("source", type=Path, metavar="IN")
+    mark.add_argument("target", type=Path, metavar="OUT")
+    mark.add_argument(
+        "--payload", metavar="HEX32", help="the 128 bits to carry, as 32 hex digits (default: a fresh id)"
+    )
+    mark.add_argument("--strength", choices=("invisible", "balanced", "strong"), default="invisible")
+
+    _pictures(_verb(verbs, "detect", "look for the mark in pictures"))
+
+    index = _verb(verbs, "index", "build or refresh the reference library from a folder")
+    index.add_argument("folder", type=Path, metavar="DIR")
+
+    _verb(verbs, "library", "show what is in the reference library and what could not be read")
+
+    log = _verb(verbs, "log", "read the ledger, newest first")
+    log.add_argument(
+        "--since", metavar="TIME", help="only from this UTC date or time on, as 2026-11-22 or 2026-11-22T10:00"
+    )
+    log.add_argument("--picture", type=Path, metavar="FILE", help="only what is known about this picture")
+    log.add_argument("--limit", type=int, default=50, metavar="N", help="at most N events (default 50)")
+
+    show = _verb(verbs, "show", "show one record in full")
+    show.add_argument("record", metavar="RECORD", help="record id, or its first characters")
+
+    _pictures(_verb(verbs, "verify", "check pictures: sidecar, ledger, labels and mark, each with its own verdict"))
+
+    watch = _verb(verbs, "watch", "guard every picture that appears in a folder, whatever program writes it")
+    watch.add_argument("folder", type=Path, metavar="DIR")
+    _references(watch, required=False)
+    watch.add_argument("--out", type=Path, metavar="DIR", help="folder for the marked copies (default: DIR/guarded)")
+    watch.add_argument("--present", action="store_true", help="also the pictures that are already there")
+
+    demo = _verb(verbs, "demo", "do the whole job on the pictures that come with the project")
+    demo.add_argument("--out", type=Path, default=Path("demo-output"), metavar="DIR", help="default: ./demo-output")
+
+    ui = _verb(verbs, "ui", "open the page in the browser")
+    ui.add_argument("--port", type=int, default=7870)
+    ui.add_argument("--no-browser", action="store_true", help="only print the address")
+
+    _verb(verbs, "doctor", "tell what is installed, what is missing and what that costs, and whether all is sound")
+    return parser
+
+
+def _verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str) -> argparse.ArgumentParser:
+    parser = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", epilog=EPILOG)
+    parser.add_argument("--json", action="store_true", help="print one JSON document to stdout")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of ledger and library")
+    parser.add_argument("--keys", type=Path, metavar="DIR", help="folder of keys")
+    parser.add_argument("--policy", type=Path, metavar="FILE", help="the policy (TOML) that holds")
+    parser.add_argument("--verbose", action="store_true", help="show log messages and tracebacks")
+    return parser
+
+
+def _pictures(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("pictures", type=Path, nargs="+", metavar="PICTURES", help="files, or folders of pictures")
+
+
+def _references(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    parser.add_argument(
+        "--references",
+        type=Path,
+        action="append",
+        default=[],
+        required=required,
+        metavar="DIR",
+        help="folder to compare with",
+    )

@@ -1,0 +1,116 @@
+"""The verbs of the invisible mark alone: mark, detect."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+
+from provenance_guard import pictures
+from provenance_guard.batch import find_pictures
+from provenance_guard.cli.configuration import read_config
+from provenance_guard.cli.exit_codes import ERROR, FINE
+from provenance_guard.cli.output import complain, print_json, print_table, track
+from provenance_guard.clock import format_time, utc_now
+from provenance_guard.errors import GuardError, KeyMissingError, UsageError
+from provenance_guard.json_types import Json
+from provenance_guard.provenance.record import new_record_id
+from provenance_guard.watermark import Detection, KeyRing, Payload, Watermarker
+
+
+def mark(arguments: argparse.Namespace) -> int:
+    """``mark IN OUT [--payload HEX32]``: a marked copy; nothing is recorded."""
+    payload = _payload(arguments.payload)
+    picture = pictures.open_picture(arguments.source)
+    target: Path = arguments.target
+    if target.exists() and target.samefile(arguments.source):
+        raise UsageError("The marked copy would overwrite the original.", next_step="Name another file as OUT.")
+    if target.suffix.lower() not in pictures.SUFFIXES - {".gif"}:
+        raise UsageError(f"{target.name} has no suffix that can carry a mark.", next_step="Use .png, .jpg or .webp.")
+    keys = KeyRing(read_config(arguments).key_directory)
+    embedding = Watermarker(keys.current(), arguments.strength).embed_measured(picture.image, payload)
+    pictures.save_picture(embedding.image, target, like=picture)
+    result: dict[str, Json] = {
+        "picture": str(target),
+        "payload": payload.hex(),
+        "strength": arguments.strength,
+        "psnr": round(embedding.psnr, 2),
+        "margin": round(embedding.margin, 2),
+        "weak": embedding.weak,
+    }
+    if arguments.json:
+        print_json(result)
+    else:
+        print(f"{target}: marked with {payload.hex()} (PSNR {embedding.psnr:.1f} dB)")
+        if embedding.weak:
+            print("The mark is weak in this picture: do not count on it after compression or cropping.")
+    return FINE
+
+
+def detect(arguments: argparse.Namespace) -> int:
+    """``detect PICTURES...``."""
+    watermarker = _known_keys(read_config(arguments).key_directory)
+    results: list[dict[str, Json]] = []
+    for path in track(find_pictures(arguments.pictures), "detect"):
+        try:
+            image = pictures.open_picture(path).image
+            results.append({"picture": str(path), **describe_detection(watermarker.detect(image))})
+        except GuardError as error:
+            results.append({"picture": str(path), "found": False, "error": str(error)})
+    if arguments.json:
+        print_json({"pictures": results})
+    else:
+        print_table(("picture", "mark", "record", "time", "confidence"), map(_row, results))
+        for result in results:
+            if "error" in result:
+                complain(f"Error: {result['error']}")
+    return ERROR if any("error" in result for result in results) else FINE
+
+
+def describe_detection(detection: Detection | None) -> dict[str, Json]:
+    """A detection as plain JSON values: ``found`` and, when it was, what the mark says."""
+    if detection is None:
+        return {"found": False}
+    content = Payload.unpack(detection.payload)
+    return {
+        "found": True,
+        "payload": detection.payload.hex(),
+        "record_id": content.record_id_prefix if content else None,
+        "time": format_time(content.moment) if content else None,
+        "confidence": round(detection.confidence, 3),
+        "geometry": asdict(detection.geometry),
+    }
+
+
+def _known_keys(directory: Path) -> Watermarker:
+    keys = KeyRing(directory).all()
+    if not keys:
+        raise KeyMissingError(
+            f"There is no watermark key in {directory}.", next_step="Name the folder of your keys with --keys."
+        )
+    return Watermarker(keys[0], known=keys)
+
+
+def _payload(text: str | None) -> bytes:
+    if text is None:
+        return Payload.for_record(new_record_id(), utc_now()).pack()
+    try:
+        payload = bytes.fromhex(text)
+    except ValueError:
+        payload = b""
+    if len(payload) != 16:
+        raise UsageError(f"--payload is {text!r}, not 32 hex digits.", next_step="Give 32 digits out of 0-9 and a-f.")
+    return payload
+
+
+def _row(result: dict[str, Json]) -> tuple[str, ...]:
+    name = Path(str(result["picture"])).name
+    if not result["found"]:
+        return name, "not read" if "error" in result else "none found", "", "", ""
+    return (
+        name,
+        "found",
+        str(result["record_id"] or result["payload"]),
+        str(result["time"] or ""),
+        str(result["confidence"]),
+    )

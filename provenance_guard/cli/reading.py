@@ -1,0 +1,115 @@
+"""The verbs that read what was recorded: log, show, verify."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from datetime import datetime, timezone
+from itertools import islice
+from typing import Any
+
+from provenance_guard.batch import find_pictures
+from provenance_guard.cli.configuration import read_config
+from provenance_guard.cli.exit_codes import ERROR, FINE
+from provenance_guard.cli.output import print_json, print_table, track
+from provenance_guard.errors import UsageError
+from provenance_guard.guard import LEDGER_FILE, Guard
+from provenance_guard.ledger import Event, Ledger
+from provenance_guard.review.records import as_lines, complete_record_id, opened_body
+from provenance_guard.review.verification import Verification, identify_record, verify_picture
+
+
+def log(arguments: argparse.Namespace) -> int:
+    """``log [--since TIME] [--picture FILE]``."""
+    since = _read_time(arguments.since) if arguments.since else None
+    config = read_config(arguments)
+    with Ledger.open_read_only(config.data_directory / LEDGER_FILE) as ledger:
+        if arguments.picture:
+            record_id = identify_record(arguments.picture, Guard(config))
+            found: Iterable[Event] = (
+                ledger.events(since=since, record_id=record_id, newest_first=True) if record_id else ()
+            )
+        else:
+            found = ledger.events(since=since, newest_first=True)
+        events = list(islice(found, arguments.limit))
+    if arguments.json:
+        print_json({"events": [_event_json(event) for event in events]})
+    elif events:
+        print_table(("number", "time", "event", "record", "what"), map(_event_row, events))
+    else:
+        print("Nothing is recorded about this picture." if arguments.picture else "Nothing is recorded yet.")
+    return FINE
+
+
+def show(arguments: argparse.Namespace) -> int:
+    """``show RECORD``: everything that the ledger holds about one record."""
+    config = read_config(arguments)
+    with Ledger.open_read_only(config.data_directory / LEDGER_FILE) as ledger:
+        record_id = complete_record_id(ledger, arguments.record)
+        events = list(ledger.events(record_id=record_id))
+    if arguments.json:
+        print_json({"record_id": record_id, "events": [_event_json(event) for event in events]})
+        return FINE
+    for event in events:
+        print(f"event {event.seq}  {event.time}  {event.type}")
+        for line in as_lines(opened_body(event)):
+            print(f"  {line}")
+    return FINE
+
+
+def verify(arguments: argparse.Namespace) -> int:
+    """``verify FILES...``: exit 1 when something that could be checked does not hold."""
+    results: list[Verification] = []
+    with Guard(read_config(arguments)) as door:
+        for path in track(find_pictures(arguments.pictures), "verify"):
+            results.append(verify_picture(path, door))
+    if arguments.json:
+        print_json({"pictures": [result.to_json() for result in results]})
+    else:
+        for result in results:
+            print(f"{result.path}")
+            print_table(
+                ("", "verdict", "why"),
+                [(finding.subject, finding.verdict, finding.sentence) for finding in result.findings],
+            )
+            print()
+    return FINE if all(result.holds for result in results) else ERROR
+
+
+def _read_time(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        raise UsageError(
+            f"--since is {text!r}, which is no time.", next_step="Write 2026-11-22 or 2026-11-22T10:00."
+        ) from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+
+
+def _event_json(event: Event) -> dict[str, Any]:
+    return {
+        "seq": event.seq,
+        "time": event.time,
+        "type": event.type,
+        "record_id": event.record_id,
+        "leaf_hash": event.leaf_hash.hex(),
+        "body": opened_body(event),
+    }
+
+
+def _event_row(event: Event) -> tuple[str, str, str, str, str]:
+    return str(event.seq), event.time, event.type, (event.record_id or "")[:14], _what(event)
+
+
+def _what(event: Event) -> str:
+    """The few words that tell one event from another."""
+    body = opened_body(event)
+    record = body.get("record") or {}
+    if record:
+        context, decision = record.get("context") or {}, record.get("decision") or {}
+        reasons = "; ".join(decision.get("reasons") or ())
+        return " ".join(filter(None, (context.get("source_name"), decision.get("action"), reasons)))
+    if name := body.get("file_name"):
+        return str(name)
+    prompt = ((body.get("context") or {}).get("parameters") or {}).get("prompt")
+    return str(prompt)[:80] if prompt else ""
