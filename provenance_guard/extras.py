@@ -38,6 +38,9 @@ EXTRAS: dict[str, Extra] = {
             "open_clip", "open-clip-torch", "No semantic similarity; hashes and local features still find near-copies."
         ),
         Extra("gradio", "gradio", "No page (`ui`); every other command works."),
+        Extra(
+            "safetensors.torch", "safetensors", "Weights in .safetensors files cannot be read; those in .pt files can."
+        ),
         Extra("pillow_avif", "pillow-avif-plugin", "AVIF pictures cannot be read, unless Pillow itself can."),
     )
 }
