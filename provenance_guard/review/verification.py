@@ -59,12 +59,18 @@ def verify_picture(path: Path, guard: Guard) -> Verification:
 
     Changes nothing. What is damaged becomes a finding; never raises GuardError.
     """
-    return _Examination(path, guard).run()
+    examination = _Examination(path, guard)
+    try:
+        return examination.run()
+    finally:
+        examination.close()
 
 
 def identify_record(path: Path, guard: Guard) -> str | None:
     """The record that a picture belongs to: by file hash, sidecar, label, pixels or mark, in this order."""
-    return _Examination(path, guard).record_id
+    examination = _Examination(path, guard)
+    examination.close()
+    return examination.record_id
 
 
 class _Examination:
@@ -81,11 +87,10 @@ class _Examination:
         self.labels = self._try("labels", lambda: labels.read_labels(path)) if self.image else None
         self.detection = self._try("mark", self._detect) if self.image else None
         self.ledger = self._try("chain", self._open_ledger)
-        self.record_id = self._identify()
+        self.record_id = self._try("record", self._identify)
 
     def run(self) -> Verification:
-        ledger = self.ledger
-        release = find_release(ledger, self.record_id) if ledger and self.record_id else None
+        release = self._try("record", self._release)
         answers = [
             self._content(),
             self._record(release),
@@ -94,11 +99,13 @@ class _Examination:
             self._labels(),
             self._mark(),
         ]
-        if ledger:
-            ledger.close()
         failed = {finding.subject for finding in self.problems}
         findings = [*self.problems, *(answer for answer in answers if answer.subject not in failed)]
         return Verification(self.path, tuple(findings), self.record_id, self.detection)
+
+    def close(self) -> None:
+        if self.ledger:
+            self.ledger.close()
 
     # Gathering
 
@@ -120,6 +127,9 @@ class _Examination:
 
     def _detect(self) -> Detection | None:
         return self.guard.watermarker.detect(self.image)
+
+    def _release(self) -> Event | None:
+        return find_release(self.ledger, self.record_id) if self.ledger and self.record_id else None
 
     def _open_ledger(self) -> Ledger | None:
         path = self.guard.config.data_directory / LEDGER_FILE
@@ -148,7 +158,7 @@ class _Examination:
 
     def _content(self) -> Finding:
         check = self.sidecar.verify(picture=self.path) if self.sidecar else None
-        saved = self._saved()
+        saved = self._try("chain", self._saved)
         if (check and check.file) or (saved and saved.body.get(events.FILE_KEY) == self.file_sha256):
             return Finding("content", "holds", "The file is byte for byte the one that was sealed.")
         if (check and check.pixels) or (saved and saved.body.get(events.PIXEL_KEY) == self.pixel_sha256):
