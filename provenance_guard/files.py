@@ -31,10 +31,12 @@ def staged_file(path: Path, *, private: bool = False) -> Iterator[Path]:
     """A temporary file beside ``path`` that becomes ``path`` when the block ends well, and vanishes when it does not.
 
     The temporary name keeps the suffix of ``path``, so that libraries which choose a format by suffix may write it.
+    A file that is replaced keeps its permissions, and a symbolic link keeps pointing to it.
     Raises OutputError for what the operating system refuses.
     """
     staged: Path | None = None
     try:
+        path = Path(os.path.realpath(path)) if path.is_symlink() else path
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=".staged-", suffix=path.suffix, dir=path.parent)
         os.close(descriptor)  # mkstemp made it 0600
@@ -42,7 +44,7 @@ def staged_file(path: Path, *, private: bool = False) -> Iterator[Path]:
         yield staged
         _flush_to_disk(staged)
         if not private:
-            staged.chmod(0o666 & ~_umask())
+            staged.chmod(_permissions(path))
         staged.replace(path)
         staged = None
     except OSError as error:
@@ -111,6 +113,14 @@ def _copy_exclusively(staged: Path, path: Path) -> bool:
 def _flush_to_disk(path: Path) -> None:
     with path.open("rb+") as stream:
         os.fsync(stream.fileno())
+
+
+def _permissions(path: Path) -> int:
+    """Those of the file that is there, else what a new file gets."""
+    try:
+        return path.stat().st_mode & 0o777
+    except FileNotFoundError:
+        return 0o666 & ~_umask()
 
 
 def _umask() -> int:
