@@ -14,6 +14,7 @@ from typing import Literal, Protocol, get_args
 
 from provenance_guard.config import Mode, OnError, Policy
 from provenance_guard.json_types import Json
+from provenance_guard.provenance.folders import strip_folders
 
 Action = Literal["allow", "warn", "block"]
 
@@ -104,6 +105,7 @@ def _judge_verdict(policy: Policy, verdict: Verdict | None, *, explained: bool) 
 
 
 def _as_sentence(text: str) -> str:
-    text = text.strip() or "no reason given"
+    """A reason as a whole sentence, without folders: a decision is shown in pictures and pages that travel."""
+    text = strip_folders(text).strip() or "no reason given"
     text = text[0].upper() + text[1:]
     return text if text.endswith((".", "!", "?")) else f"{text}."
