@@ -108,22 +108,24 @@ def read_event(stored: bytes, openings: Sequence[str] = ()) -> Event:
     document = _parse(stored)
     if not document.keys() >= _FIELDS:
         raise _not_a_leaf("fields are missing: " + ", ".join(sorted(_FIELDS - document.keys())))
-    if not isinstance(document["version"], int) or not 1 <= document["version"] <= LEAF_VERSION:
+    if not _is_count(document["version"]) or document["version"] == 0:
+        raise _not_a_leaf("its version is no number")
+    if document["version"] > LEAF_VERSION:
         raise LedgerError(
             f"An event has leaf version {document['version']}, and this program knows {LEAF_VERSION}.",
             next_step="Update Provenance Guard to read it.",
         )
-    seq, record_id = document["seq"], document["record"]
     texts = [document["previous"], document["time"], document["type"], document["salt"]]
-    if not isinstance(seq, int) or isinstance(seq, bool) or seq < 0 or not all(isinstance(text, str) for text in texts):
-        raise _not_a_leaf("a field has the wrong kind of value")
-    if not isinstance(document["body"], dict) or not (record_id is None or isinstance(record_id, str)):
+    if document["record"] is not None:
+        texts.append(document["record"])
+    fits = all(isinstance(text, str) for text in texts) and isinstance(document["body"], dict)
+    if not fits or not _is_count(document["seq"]):
         raise _not_a_leaf("a field has the wrong kind of value")
     return Event(
-        seq=seq,
+        seq=document["seq"],
         time=document["time"],
         type=document["type"],
-        record_id=record_id,
+        record_id=document["record"],
         body=document["body"],
         stored=stored,
         leaf_hash=leaf_hash(stored),
@@ -183,6 +185,10 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(values) != len(pairs):
         raise ValueError("a name occurs twice")
     return values
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _not_a_leaf(reason: str) -> LedgerError:

@@ -214,9 +214,12 @@ class Ledger:
 
     def back_up(self, target: Path) -> None:
         """Copy the whole ledger into ``target`` while it is in use; the copy is a ledger by itself. Raises OutputError too."""
-        with files.staged_file(target, private=True) as staged, closing(database.open_read_only(self.path)) as source:
-            with database.errors_told(target):
-                database.back_up(source, staged)
+        with (
+            files.staged_file(target, private=True) as staged,
+            closing(database.open_read_only(self.path)) as source,
+            database.errors_told(target),
+        ):
+            database.back_up(source, staged)
 
     def __enter__(self) -> Ledger:
         return self
@@ -326,6 +329,8 @@ class Ledger:
         self, filters: Sequence[tuple[str, Any]], *, limit: int | None = None, newest_first: bool = False
     ) -> Iterator[Event]:
         """Page by page, so that no lock is held while the caller looks at an event."""
+        if not all(str(value).isascii() for _, value in filters):
+            return  # SQLite cannot even be asked for a lone surrogate, and nothing that we select by is beyond ASCII.
         conditions = [condition for condition, _ in filters] + ["seq < ?" if newest_first else "seq > ?"]
         order = "DESC" if newest_first else "ASC"
         query = (

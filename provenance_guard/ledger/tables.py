@@ -46,7 +46,7 @@ def to_event(row: Sequence[Any]) -> Event:
             f"Event {seq} of the ledger was changed after it was written.",
             next_step="Verify the ledger, and restore it from a backup.",
         )
-    event = events.read_event(stored, _read_openings(seq, openings))
+    event = events.read_event(stored, read_openings(openings))
     if event.seq != seq:
         raise LedgerError(f"Event {seq} of the ledger was moved.", next_step="Verify the ledger, and restore a backup.")
     return event
@@ -117,7 +117,8 @@ def node_reader(connection: sqlite3.Connection) -> merkle.Node:
     return node
 
 
-def _read_openings(seq: int, openings: Any) -> list[str]:
+def read_openings(openings: Any) -> list[str]:
+    """The texts in a value of the ``openings`` column. Raises LedgerError when it is of any other form."""
     if openings is None:
         return []
     try:
@@ -125,5 +126,5 @@ def _read_openings(seq: int, openings: Any) -> list[str]:
     except (ValueError, TypeError):
         texts = None
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise LedgerError(f"The private values of event {seq} are damaged.", next_step="Restore a backup.")
+        raise LedgerError("The private values of an event are damaged.", next_step="Restore a backup.")
     return texts

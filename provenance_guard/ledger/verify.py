@@ -6,7 +6,6 @@ older copy of the whole file put in its place. Any checkpoint kept elsewhere sho
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from provenance_guard.errors import LedgerError
-from provenance_guard.ledger import database, events, merkle
+from provenance_guard.ledger import database, events, merkle, tables
 from provenance_guard.ledger.checkpoint import ORIGIN_PREFIX, Checkpoint
 from provenance_guard.ledger.events import Event
 from provenance_guard.ledger.rows import Row, expected_size, read_rows, read_value
@@ -94,6 +93,7 @@ def verify_ledger(
         database.errors_told(path),
         database.snapshot(connection),
     ):
+        connection.text_factory = _decode
         return _Check(connection, path, public_keys, outside).run()
 
 
@@ -236,14 +236,9 @@ class _Check:
             )
 
     def _check_openings(self, row: Row) -> None:
-        if row.openings is None:
-            return
         try:
-            openings = json.loads(row.openings)
-            fits = all(events.commitment(opening).encode("ascii") in row.stored for opening in openings)
-        except (ValueError, TypeError, AttributeError):
-            fits = False
-        if not fits:
+            events.check_openings(row.stored, tables.read_openings(row.openings))
+        except LedgerError:
             self._found(row.seq, "opening", f"A private value of event {row.seq} is not the one that was committed to.")
 
     def _check_time(self, event: Event) -> None:
@@ -343,6 +338,11 @@ class _Check:
 
     def _found(self, seq: int | None, what: ProblemKind, sentence: str) -> None:
         self.problems.append(Problem(seq, what, sentence))
+
+
+def _decode(text: bytes) -> str:
+    """Text as SQLite holds it; damaged text is to be found as such, not to stop the reading."""
+    return text.decode("utf-8", "replace")
 
 
 def _parsed(row: Row) -> Event | None:
