@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from provenance_guard.similarity.embedding import Embedder, EmbeddingAbsence, load_embedder
 from provenance_guard.similarity.library import Library, LibraryStatus, SyncReport
 from provenance_guard.similarity.scores import Dimensions, Geometry, Match, Verdict
 
 __all__ = [
     "Dimensions",
+    "Embedder",
+    "EmbeddingAbsence",
     "Geometry",
     "Library",
     "LibraryStatus",
     "Match",
     "SyncReport",
     "Verdict",
+    "load_embedder",
 ]

@@ -1,0 +1,251 @@
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from similarity_pictures import draw_scene
+
+from provenance_guard.errors import LibraryError, PictureError
+from provenance_guard.similarity import Library
+
+
+@pytest.fixture
+def references(tmp_path: Path) -> Path:
+    folder = tmp_path / "references"
+    (folder / "inner").mkdir(parents=True)
+    for seed in range(3):
+        draw_scene(seed).save(folder / f"scene {seed}.png")
+    draw_scene(3).save(folder / "inner" / "景色 🏞.jpg", quality=92)
+    return folder
+
+
+@pytest.fixture
+def library(tmp_path: Path, references: Path) -> Library:
+    with Library.open(tmp_path / "data") as opened:
+        opened.sync(references)
+        yield opened
+
+
+def test_sync_counts_what_changed(tmp_path: Path, references: Path) -> None:
+    library = Library.open(tmp_path / "data")
+    calls: list[tuple[int, int, str]] = []
+    first = library.sync(references, progress=lambda *call: calls.append(call))
+    assert (first.added, first.updated, first.removed, first.unchanged) == (4, 0, 0, 0)
+    assert calls[0] == (0, 4, "inner/景色 🏞.jpg")
+    assert calls[-1] == (4, 4, "")
+
+    draw_scene(9).save(references / "scene 0.png")
+    (references / "scene 1.png").unlink()
+    os.utime(references / "scene 2.png", (1, 1))
+    draw_scene(10).save(references / "new.webp", lossless=True)
+    second = library.sync(references)
+    assert (second.added, second.updated, second.removed, second.unchanged) == (1, 1, 1, 2)
+    third = library.sync(references)
+    assert (third.added, third.updated, third.removed, third.unchanged) == (0, 0, 0, 4)
+    assert library.screen(draw_scene(1)).level == "clean"
+    assert library.screen(draw_scene(9)).matches[0].reference == references / "scene 0.png"
+
+
+def test_a_moved_file_is_found_at_its_new_place(library: Library, references: Path) -> None:
+    (references / "scene 1.png").rename(references / "inner" / "moved.png")
+    report = library.sync(references)
+    assert (report.added, report.removed) == (1, 1)
+    assert library.screen(draw_scene(1)).matches[0].reference == references / "inner" / "moved.png"
+
+
+def test_a_dirty_folder_is_indexed_as_far_as_possible(tmp_path: Path) -> None:
+    folder = tmp_path / "dirty"
+    folder.mkdir()
+    scene = draw_scene(5)
+    scene.save(folder / "good.png")
+    whole = (folder / "good.png").read_bytes()
+    (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "empty.jpg").write_bytes(b"")
+    (folder / "text.png").write_text("no picture", "utf-8")
+    (folder / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    (folder / "notes.txt").write_text("ignored", "utf-8")
+    (folder / "._good.png").write_bytes(b"resource fork")
+    Image.new("RGB", (1, 1)).save(folder / "dot.png")
+    scene.convert("CMYK").save(folder / "cmyk.jpg")
+    scene.convert("P").save(folder / "palette.png")
+    scene.convert("L").point(lambda v: v * 257, "I").save(folder / "sixteen.png")
+    scene.save(folder / "moving.gif", save_all=True, append_images=[draw_scene(6)])
+    scene.save(folder / ("ä" * 120 + ".png"))
+    report = Library.open(tmp_path / "data").sync(folder)
+    bad = {path.name: reason for path, reason in report.unreadable}
+    assert set(bad) == {"cut.png", "empty.jpg", "text.png", "phone.heic", "dot.png"}
+    assert "HEIC" in bad["phone.heic"]
+    assert "too small" in bad["dot.png"]
+    assert report.added == 6
+    assert Library.open(tmp_path / "data").status().unreadable == report.unreadable
+
+
+def test_a_file_that_became_unreadable_no_longer_matches(library: Library, references: Path) -> None:
+    (references / "scene 1.png").write_bytes(b"broken now")
+    report = library.sync(references)
+    assert [path.name for path, _ in report.unreadable] == ["scene 1.png"]
+    assert library.screen(draw_scene(1)).level == "clean"
+    draw_scene(1).save(references / "scene 1.png")
+    assert library.sync(references).unreadable == ()
+    assert library.screen(draw_scene(1)).level == "near_copy"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege on Windows")
+def test_a_loop_of_links_ends(tmp_path: Path, references: Path) -> None:
+    (references / "inner" / "loop").symlink_to(references, target_is_directory=True)
+    (references / "dangling.png").symlink_to(tmp_path / "nowhere.png")
+    report = Library.open(tmp_path / "data").sync(references)
+    assert report.added == 4
+    assert [path.name for path, _ in report.unreadable] == ["dangling.png"]
+
+
+def test_missing_and_empty_folders(tmp_path: Path) -> None:
+    library = Library.open(tmp_path / "data")
+    with pytest.raises(LibraryError, match="does not exist"):
+        library.sync(tmp_path / "nowhere")
+    file = tmp_path / "file.png"
+    draw_scene(1).save(file)
+    with pytest.raises(LibraryError, match="not a folder"):
+        library.sync(file)
+    (tmp_path / "empty").mkdir()
+    report = library.sync(tmp_path / "empty")
+    assert report.added == 0
+    assert "no pictures" in report.notes[0]
+    verdict = library.screen(draw_scene(1))
+    assert verdict.level == "clean"
+    assert any("empty" in note for note in verdict.notes)
+
+
+def test_the_reference_folder_is_never_written_to(tmp_path: Path, references: Path) -> None:
+    before = sorted((path, path.stat().st_mtime_ns) for path in references.rglob("*"))
+    Library.open(tmp_path / "data").sync(references)
+    assert sorted((path, path.stat().st_mtime_ns) for path in references.rglob("*")) == before
+    with pytest.raises(LibraryError, match="own data"):
+        Library.open(references).sync(references)
+
+
+def test_the_library_outlives_a_vanished_reference_folder(library: Library, references: Path) -> None:
+    shutil.rmtree(references)
+    with pytest.raises(LibraryError):
+        library.sync(references)
+    assert library.screen(draw_scene(2)).level == "near_copy"
+
+
+def test_remove_a_picture_and_a_folder(library: Library, references: Path) -> None:
+    assert library.remove(references / "scene 1.png") == 1
+    assert library.screen(draw_scene(1)).level == "clean"
+    assert library.screen(draw_scene(2)).level == "near_copy"
+    assert library.remove(references) == 3
+    assert library.status().references == 0
+    assert library.status().folders == {}
+    assert library.remove(references) == 0
+
+
+def test_status_tells_what_is_compared(library: Library, references: Path) -> None:
+    status = library.status()
+    assert status.references == 4
+    assert status.folders == {references: 4}
+    assert len(status.algorithms) >= 2
+    assert all(count == 4 for count in status.algorithms.values())
+    assert status.embedding is None
+    assert "weight file" in status.embedding_reason
+
+
+def test_equal_files_are_described_once(tmp_path: Path, references: Path) -> None:
+    shutil.copy(references / "scene 1.png", references / "again.png")
+    library = Library.open(tmp_path / "data")
+    assert library.sync(references).added == 5
+    assert set(library.status().algorithms.values()) == {4}
+    (references / "again.png").unlink()
+    library.sync(references)
+    assert library.screen(draw_scene(1)).matches[0].reference == references / "scene 1.png"
+
+
+def test_a_damaged_database_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "library.sqlite3").write_bytes(b"this is no database" * 100)
+    with pytest.raises(LibraryError, match=r"damaged.*index the references again"):
+        Library.open(tmp_path / "data")
+
+
+def test_a_cut_vector_file_says_what_to_do(library: Library, tmp_path: Path) -> None:
+    library.close()
+    for file in (tmp_path / "data").glob("rootsift*.vectors"):
+        file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(LibraryError, match="index the references again"):
+        library.screen(draw_scene(1))
+
+
+def test_a_library_of_a_later_format_is_refused(library: Library, tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "data" / "library.sqlite3") as database:
+        database.execute("UPDATE meta SET value = 99 WHERE key = 'format'")
+    with pytest.raises(LibraryError, match="format 99"):
+        Library.open(tmp_path / "data")
+
+
+def test_bytes_of_a_killed_writer_are_written_over(library: Library, references: Path, tmp_path: Path) -> None:
+    for file in (tmp_path / "data").glob("*.vectors"):
+        with file.open("ab") as stream:
+            stream.write(b"half a row that no committed row names")
+    draw_scene(20).save(references / "later.png")
+    assert library.sync(references).added == 1
+    assert library.screen(draw_scene(20)).matches[0].reference.name == "later.png"
+    assert library.screen(draw_scene(2)).matches[0].reference.name == "scene 2.png"
+
+
+_SYNC = "import sys; from provenance_guard.similarity import Library; from pathlib import Path; Library.open(Path(sys.argv[1])).sync(Path(sys.argv[2]))"
+
+
+def test_two_processes_fill_one_library(tmp_path: Path, references: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    for seed in range(30, 34):
+        draw_scene(seed).save(other / f"{seed}.png")
+    running = [
+        subprocess.Popen([sys.executable, "-c", _SYNC, str(tmp_path / "data"), str(folder)])
+        for folder in (references, other)
+    ]
+    assert [process.wait(timeout=60) for process in running] == [0, 0]
+    library = Library.open(tmp_path / "data")
+    assert library.status().references == 8
+    for seed, name in ((1, "scene 1.png"), (31, "31.png")):
+        assert library.screen(draw_scene(seed)).matches[0].reference.name == name
+
+
+def test_threads_screen_while_another_syncs(library: Library, references: Path) -> None:
+    problems: list[Exception] = []
+
+    def screen(seed: int) -> None:
+        try:
+            for _ in range(3):
+                assert library.screen(draw_scene(seed)).level == "near_copy"
+        except Exception as error:
+            problems.append(error)
+
+    def sync() -> None:
+        try:
+            for seed in range(40, 43):
+                draw_scene(seed).save(references / f"added {seed}.png")
+                library.sync(references)
+        except Exception as error:
+            problems.append(error)
+
+    threads = [threading.Thread(target=screen, args=(seed,)) for seed in range(3)] + [threading.Thread(target=sync)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert problems == []
+    assert library.screen(draw_scene(42)).level == "near_copy"
+
+
+def test_a_picture_too_small_to_compare_is_refused(library: Library) -> None:
+    with pytest.raises(PictureError, match="too small"):
+        library.screen(Image.new("RGB", (1, 1)))
