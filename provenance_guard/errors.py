@@ -62,6 +62,10 @@ class MarkError(GuardError):
     """The watermark cannot be put in or looked for."""
 
 
+class ResourceError(GuardError):
+    """A model file cannot be read, or is not what its name says."""
+
+
 class LibraryError(GuardError):
     """The reference library cannot be opened, read or written."""
 
