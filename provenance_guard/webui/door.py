@@ -1,0 +1,165 @@
+"""A picture of the host through the door, whatever happens: no exception leaves this file.
+
+The host prints and swallows what a hook raises, and delivers the picture. So every failure, of a broken installation as
+well, is turned here into what the policy's ``on_error`` says: a placeholder, or the picture with a warning.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from provenance_guard.webui import options
+
+if TYPE_CHECKING:
+    from provenance_guard.config import Mode
+    from provenance_guard.guard import Guard, Release
+    from provenance_guard.provenance.record import Context
+
+logger = logging.getLogger(__name__)
+
+_PLAIN = (64, 64, 64)
+_NO_PICTURE = Image.new("RGB", (1, 1))
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What one job asks for: off (only the owner of a WebUI without a policy file may), or a stricter mode."""
+
+    enabled: bool = True
+    mode: Mode | None = None
+
+
+@dataclass(frozen=True)
+class Passage:
+    """How a picture came out. ``messages`` are whole sentences for the user.
+
+    ``release`` is None when the guard could not be asked at all. It holds no picture, so that remembering a passage keeps
+    no pixels alive.
+    """
+
+    withheld: bool
+    messages: tuple[str, ...]
+    release: Release | None = None
+
+    @property
+    def record_id(self) -> str | None:
+        """The id of the picture's record, if there is one."""
+        return self.release.record.id if self.release else None
+
+    @property
+    def action(self) -> str:
+        """``allow``, ``warn`` or ``block``."""
+        if self.withheld:
+            return "block"
+        return self.release.decision.action if self.release else "warn"
+
+    @property
+    def marked(self) -> bool:
+        """Whether the picture carries our invisible mark."""
+        return bool(self.release and self.release.record.mark and self.release.record.mark.get("present"))
+
+
+def may_be_skipped(wish: Wish) -> bool:
+    """Whether this job's pictures go past the door: switched off by the job, and no policy file forbids that."""
+    return not wish.enabled and options.policy_file() is None
+
+
+def admit(capture: Callable[[], Context]) -> tuple[str, ...]:
+    """Log a run before it starts. Returns sentences about what failed."""
+    try:
+        return _guard().admit(capture()).failures
+    except Exception as error:
+        return (_explain("The run could not be logged", error),)
+
+
+def release(image: Image.Image, capture: Callable[[], Context], wish: Wish) -> tuple[Image.Image, Passage]:
+    """Screen, mark and record a finished picture; ``capture`` tells what is known about it.
+
+    Returns all that may leave, and how it came out.
+    """
+    try:
+        guard = _guard()
+        policy = guard.config.policy.narrow(mode=wish.mode)
+        context = capture()
+        passed = guard.release(image, context, policy=policy)
+    except Exception as error:
+        return refuse(image, error)
+    slim = dataclasses.replace(passed, image=_NO_PICTURE)
+    return passed.image, Passage(passed.decision.withholds, tuple(passed.decision.reasons), slim)
+
+
+def refuse(image: Image.Image, error: Exception) -> tuple[Image.Image, Passage]:
+    """What ``on_error`` says about a picture when the guard itself could not be asked."""
+    message = _explain("The picture could not be guarded", error)
+    if blocks_on_error():
+        return _notice(image.size, message), Passage(True, (message,))
+    return image, Passage(False, (message,))
+
+
+def seal(image: Image.Image, passage: Passage, path: Path) -> tuple[str, ...]:
+    """Finish the file to which the host saved ``image``. Returns sentences about what failed.
+
+    When the policy withholds a picture whose file could not be sealed, the pixels in memory are covered too: the host
+    still has them for gallery and API.
+    """
+    if passage.release is None:
+        return ()
+    try:
+        sealed = _guard().seal(passage.release, path)
+    except Exception as error:
+        message = _explain(f"{path.name} could not be labelled and logged", error)
+        if passage.release.policy.on_error == "block":
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+            _cover(image, message)
+        return (message,)
+    if sealed.withheld:
+        _cover(image, *sealed.failures)
+    return sealed.failures
+
+
+def _guard() -> Guard:
+    from provenance_guard.webui import runtime
+
+    return runtime.guard()
+
+
+def blocks_on_error() -> bool:
+    """Whether a failure withholds the picture. A policy file that cannot be read counts as one that says so."""
+    try:
+        from provenance_guard.webui import configuration
+
+        return configuration.read_config().policy.on_error == "block"
+    except Exception:
+        return options.policy_file() is not None or options.value("mode") == "block"
+
+
+def _notice(size: tuple[int, int], message: str) -> Image.Image:
+    try:
+        from provenance_guard.gate import Decision, placeholder
+
+        return placeholder(size, Decision("block", (message,), "block"))
+    except Exception:
+        logger.exception("the placeholder could not be drawn")
+        return Image.new("RGB", size, _PLAIN)
+
+
+def _cover(image: Image.Image, *messages: str) -> None:
+    image.paste(_notice(image.size, " ".join(messages)).convert(image.mode))
+
+
+def _explain(what: str, error: Exception) -> str:
+    from provenance_guard.errors import GuardError
+
+    if isinstance(error, GuardError):
+        return f"{what}: {error}"
+    logger.error("%s", what, exc_info=error)
+    return f"{what}: {type(error).__name__}: {error}"

@@ -1,0 +1,105 @@
+"""The stand-in of the WebUI, planted where the hooks look for the host and taken away again."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+HOST = PROJECT / "tests" / "host"
+
+
+@dataclass
+class FakeHost:
+    """A running host with our extension loaded."""
+
+    data_path: Path
+    outputs: Path
+    keys: Path
+    modules: Any
+
+    def load_extension(self) -> None:
+        """Start, or "Reload UI"."""
+        self.modules.scripts.load_scripts(PROJECT)
+
+    def call(self, kind: str, *arguments: Any) -> list[Any]:
+        """Run the callbacks of one kind."""
+        return self.modules.script_callbacks.run(kind, *arguments)
+
+    def set_options(self, **values: Any) -> None:
+        """Set our own options by their short names."""
+        for key, value in values.items():
+            setattr(self.modules.shared.opts, f"provenance_guard_{key}", value)
+
+    def txt2img(self, **fields: Any) -> Any:
+        """A prepared job; run it with ``generate``."""
+        return self._prepare(self.modules.processing.StableDiffusionProcessingTxt2Img, is_img2img=False, fields=fields)
+
+    def img2img(self, **fields: Any) -> Any:
+        """A prepared img2img job."""
+        return self._prepare(self.modules.processing.StableDiffusionProcessingImg2Img, is_img2img=True, fields=fields)
+
+    def _prepare(self, kind: Any, *, is_img2img: bool, fields: dict[str, Any]) -> Any:
+        job = kind(**{"prompt": "a cat", "seed": 5, "outpath_samples": str(self.outputs), **fields})
+        scripts = self.modules.scripts
+        job.scripts = scripts.ScriptRunner(scripts.scripts_data, is_img2img=is_img2img)
+        return job
+
+    def generate(self, job: Any, *controls: Any) -> Any:
+        """Run a job; ``controls`` are the values of our accordion's controls."""
+        for script in job.scripts.alwayson_scripts:
+            script.args_from, script.args_to = 0, len(controls)
+        job.script_args = list(controls)
+        return self.modules.processing.process_images(job)
+
+    def reported(self) -> list[str]:
+        """What the host printed and forgot."""
+        return self.modules.errors.reported
+
+    def ledger_events(self) -> list[Any]:
+        """All events in order."""
+        from provenance_guard.webui import runtime
+
+        return list(runtime.guard().ledger.events())
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHost]:
+    monkeypatch.syspath_prepend(str(HOST))
+    for variable in ("PROVENANCE_GUARD_POLICY", "PROVENANCE_GUARD_DATA", "PROVENANCE_GUARD_KEYS"):
+        monkeypatch.delenv(variable, raising=False)
+    _forget_modules()
+    import modules
+    import networks
+    from modules import errors, images, postprocessing, processing, script_callbacks, scripts, shared
+
+    assert Path(modules.__file__).is_relative_to(HOST)
+    assert Path(networks.__file__).is_relative_to(HOST)
+    assert all((errors, images, postprocessing, processing, script_callbacks, scripts, shared))
+    from modules import paths
+
+    paths.data_path = str(tmp_path / "webui")
+    fake = FakeHost(tmp_path / "webui", tmp_path / "webui" / "outputs", tmp_path / "keys", modules)
+    shared.cmd_opts.provenance_keys = fake.keys
+    fake.load_extension()
+    yield fake
+    _close_guard()
+    _forget_modules()
+
+
+def _close_guard() -> None:
+    runtime = sys.modules.get("provenance_guard.webui.runtime")
+    if runtime is not None and runtime._guard is not None:
+        runtime._guard.close()
+
+
+def _forget_modules() -> None:
+    """Every test gets a host of its own, and our hooks afresh with it."""
+    for name in list(sys.modules):
+        if name in ("modules", "network", "networks") or name.startswith(("modules.", "provenance_guard.webui")):
+            del sys.modules[name]
