@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from provenance_guard.similarity.embedding import Embedder, EmbeddingAbsence, load_embedder
+from provenance_guard.similarity.explain import explain_match
 from provenance_guard.similarity.library import Library, LibraryStatus, SyncReport
 from provenance_guard.similarity.scores import Dimensions, Geometry, Match, Verdict
 
@@ -16,5 +17,6 @@ __all__ = [
     "Match",
     "SyncReport",
     "Verdict",
+    "explain_match",
     "load_embedder",
 ]

@@ -17,6 +17,7 @@ from provenance_guard.files import sha256_file
 from provenance_guard.similarity import calibration, cascade, features, scan, scores
 from provenance_guard.similarity.cascade import Cascade, Comparison
 from provenance_guard.similarity.embedding import Embedder, EmbeddingAbsence
+from provenance_guard.similarity.explain import MOST_LINES
 from provenance_guard.similarity.normalise import NormalPicture, normalise, read
 from provenance_guard.similarity.scan import Found
 from provenance_guard.similarity.scores import Dimensions, Geometry, Match, Verdict
@@ -28,7 +29,6 @@ Progress = Callable[[int, int, str], None]
 _NO_EMBEDDER = EmbeddingAbsence("no weight file is configured")
 _LEAST_PROBABILITY = 0.05
 _MOST_MATCHES = 5
-_MOST_LINES = 60
 
 
 @dataclass(frozen=True)
@@ -260,5 +260,5 @@ def _geometry(entry: Comparison) -> Geometry | None:
         inverted=entry.model.inverted,
         inliers=entry.model.inliers,
         correlation=entry.agreement.correlation,
-        lines=tuple(tuple(line) for line in entry.model.lines[:_MOST_LINES].tolist()),
+        lines=tuple(tuple(line) for line in entry.model.lines[:MOST_LINES].tolist()),
     )
