@@ -35,6 +35,7 @@ _RENAMED = {"variation_seed": "subseed", "variation_seed_strength": "subseed_str
 _SIZES = {
     "size": ("width", "height"),
     "hires_resize": ("hires_width", "hires_height"),
+    "hires_size": ("hires_width", "hires_height"),
     "first_pass_size": ("first_pass_width", "first_pass_height"),
     "seed_resize_from": ("seed_resize_from_width", "seed_resize_from_height"),
 }

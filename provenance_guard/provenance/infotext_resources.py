@@ -5,12 +5,22 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from provenance_guard.provenance.record import Resource, ResourceKind
 
 _TAG = re.compile(r"<(lora|lyco|hypernet):([^:<>]+)((?::[^:<>]*)*)>")
 _NAME_AND_HASH = re.compile(r"(.+?) \[([0-9a-fA-F]{8,64})\]")
 _HASH = re.compile(r"[0-9a-fA-F]{4,64}")
+_NO_MODEL = frozenset({"None", "Automatic", "Default (model)"})
+_CIVITAI_KINDS: dict[str, ResourceKind] = {
+    "checkpoint": "checkpoint",
+    "lora": "lora",
+    "lycoris": "lora",
+    "embed": "embedding",
+    "textualinversion": "embedding",
+    "vae": "vae",
+}
 
 
 def read_resources(fields: Mapping[str, str], prompt: str) -> tuple[Resource, ...]:
@@ -30,14 +40,19 @@ def _models(fields: Mapping[str, str]) -> Iterator[Resource]:
     for name in ("Refiner", "Hires checkpoint"):
         if name in fields:
             yield _with_hash("checkpoint", fields[name], fields.get(f"{name} hash"))
-    if "VAE" in fields or "VAE hash" in fields:
-        yield Resource("vae", fields.get("VAE", ""), declared_hash=fields.get("VAE hash") or hashes.get("vae"))
+    vae, vae_hash = fields.get("VAE", ""), fields.get("VAE hash") or hashes.get("vae")
+    if (vae or vae_hash) and vae not in _NO_MODEL:
+        yield Resource("vae", vae, declared_hash=vae_hash)
     for name, value in fields.items():
         if re.fullmatch(r"Module \d+", name):
             yield Resource("module", value)
     if "Hypernet" in fields:
         strength = _number(fields.get("Hypernet strength", ""))
         yield Resource("hypernetwork", fields["Hypernet"], declared_hash=fields.get("Hypernet hash"), weight=strength)
+    for entry in _json_value(fields, "Civitai resources", list):
+        kind = _CIVITAI_KINDS.get(str(entry.get("type", "")).lower()) if isinstance(entry, dict) else None
+        if kind is not None:
+            yield Resource(kind, str(entry.get("modelName", "")), weight=_number(str(entry.get("weight", ""))))
 
 
 def _networks(fields: Mapping[str, str], prompt: str) -> Iterator[Resource]:
@@ -83,11 +98,15 @@ def _listed_hashes(text: str) -> dict[str, tuple[str | None, float | None]]:
 
 def _civitai_hashes(fields: Mapping[str, str]) -> dict[str, str]:
     """``Hashes: {"model": "...", "lora:name": "..."}``, as the Civitai extension and ComfyUI nodes write it."""
+    return {name: str(digest) for name, digest in _json_value(fields, "Hashes", dict).items()}
+
+
+def _json_value(fields: Mapping[str, str], name: str, kind: type) -> Any:
     try:
-        hashes = json.loads(fields.get("Hashes", "{}"))
-    except (ValueError, RecursionError):
-        return {}
-    return {name: str(digest) for name, digest in hashes.items()} if isinstance(hashes, dict) else {}
+        value = json.loads(fields[name])
+    except (KeyError, ValueError, RecursionError):
+        return kind()
+    return value if isinstance(value, kind) else kind()
 
 
 def _with_hash(kind: ResourceKind, text: str, declared: str | None) -> Resource:
