@@ -15,6 +15,7 @@ from provenance_guard.errors import LedgerError
 
 APPLICATION_ID = 0x50474C44  # "PGLD", in the file header (PRAGMA application_id)
 BUSY_SECONDS = 30.0
+_SMALLEST_DATABASE = 512  # bytes: one page of the smallest size
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,9 @@ def _has_unmerged_writes(path: Path) -> bool:
 
 
 def _check_kind(connection: sqlite3.Connection, path: Path) -> None:
-    """Refuse a database that another program made."""
+    """Refuse what is no database, and what another program made."""
+    if 0 < path.stat().st_size < _SMALLEST_DATABASE:  # SQLite would take it for an empty database, and write over it.
+        raise _not_a_ledger(path)
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     if application == APPLICATION_ID:
         return
@@ -226,13 +229,17 @@ def _unknown_version(path: Path, version: int) -> LedgerError:
     )
 
 
+def _not_a_ledger(path: Path) -> LedgerError:
+    return LedgerError(
+        f"{path} is not a ledger: it is damaged at its very start, or a file of another kind.",
+        next_step="Restore it from a backup, or move it away to begin a new ledger.",
+    )
+
+
 def _ledger_error(path: Path, error: sqlite3.Error) -> LedgerError:
     message = str(error)
     if "file is not a database" in message:
-        return LedgerError(
-            f"{path} is not a ledger: it is damaged at its very start, or a file of another kind.",
-            next_step="Restore it from a backup, or move it away to begin a new ledger.",
-        )
+        return _not_a_ledger(path)
     if "malformed" in message or "corrupt" in message:
         return LedgerError(
             f"The ledger {path} is damaged.",

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
+
+from provenance_guard.ledger import database
 
 _PAGE = 512
 _FIRST_SEQ = -(1 << 63)
@@ -31,6 +34,13 @@ class Row(NamedTuple):
     stored: Any = None
     openings: Any = None
     readable: bool = True
+
+
+def open_damaged(path: Path) -> sqlite3.Connection:
+    """Open a ledger file read-only, in such a way that damaged text stops no reading. Raises LedgerError."""
+    connection = database.open_read_only(path)
+    connection.text_factory = lambda text: text.decode("utf-8", "replace")
+    return connection
 
 
 def read_rows(connection: sqlite3.Connection) -> Iterator[Row]:

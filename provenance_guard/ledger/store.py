@@ -56,7 +56,8 @@ class Ledger:
         connection = database.open_database(path, create=create)
         try:
             ledger = cls(path, connection, signer)
-            ledger._check_head()
+            with ledger._use(), database.snapshot(connection):
+                tables.check_head(connection)
         except BaseException:
             connection.close()
             raise
@@ -126,6 +127,8 @@ class Ledger:
         with self._use() as connection:
             query = f"SELECT {tables.EVENT_COLUMNS} FROM event WHERE seq = ?"
             row = connection.execute(query, (tables.checked_seq(connection, seq),)).fetchone()
+        if row is None:
+            raise LedgerError(f"Event {seq} is missing from the ledger.", next_step="Verify it, and restore a backup.")
         return tables.to_event(row)
 
     def events(
@@ -236,19 +239,6 @@ class Ledger:
             if not self._is_open():
                 raise LedgerError(f"The ledger {self.path} was closed.", next_step="Open it again.")
             yield self._connection
-
-    def _check_head(self) -> None:
-        """Refuse to continue a tree that is not the one we signed, or that lacks nodes which later appends build on."""
-        with self._use() as connection, database.snapshot(connection):
-            node = tables.node_reader(connection)
-            size = tables.event_count(connection)
-            merkle.tree_root(size, node)
-            latest = tables.latest_checkpoint(connection)
-            if latest and (latest.size > size or merkle.tree_root(latest.size, node) != latest.root):
-                raise LedgerError(
-                    f"The ledger {self.path} is not the one that its last checkpoint signed: it was cut or changed.",
-                    next_step="Verify it to see where, and restore a backup, or move it away to begin a new ledger.",
-                )
 
     def _is_open(self) -> bool:
         try:

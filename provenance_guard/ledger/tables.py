@@ -100,6 +100,22 @@ def ledger_id(connection: sqlite3.Connection) -> str:
     return str(row[0])
 
 
+def check_head(connection: sqlite3.Connection) -> None:
+    """Raise LedgerError when the tree must not be continued: its end is not the one that we wrote and signed, or nodes that
+    later appends build on are gone."""
+    node = node_reader(connection)
+    size = event_count(connection)
+    merkle.tree_root(size, node)
+    latest = latest_checkpoint(connection)
+    last = connection.execute("SELECT max(seq) FROM sqlite_sequence WHERE name = 'event'").fetchone()[0]
+    was_cut = last is not None and last >= size
+    if was_cut or (latest and (latest.size > size or merkle.tree_root(latest.size, node) != latest.root)):
+        raise LedgerError(
+            "The ledger does not end as it was written: it was cut or changed.",
+            next_step="Verify it to see where, and restore a backup, or move it away to begin a new ledger.",
+        )
+
+
 def node_reader(connection: sqlite3.Connection) -> merkle.Node:
     """Reads the hash of a complete subtree from the row of its last leaf."""
 

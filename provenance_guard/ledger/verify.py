@@ -19,7 +19,7 @@ from provenance_guard.errors import LedgerError
 from provenance_guard.ledger import database, events, merkle, tables
 from provenance_guard.ledger.checkpoint import ORIGIN_PREFIX, Checkpoint
 from provenance_guard.ledger.events import Event
-from provenance_guard.ledger.rows import Row, expected_size, read_rows, read_value
+from provenance_guard.ledger.rows import Row, expected_size, open_damaged, read_rows, read_value
 from provenance_guard.ledger.store import Ledger
 
 ProblemKind = Literal[
@@ -89,11 +89,10 @@ def verify_ledger(
     path = ledger.path if isinstance(ledger, Ledger) else ledger
     outside = [entry if isinstance(entry, Checkpoint) else Checkpoint.parse(entry) for entry in known_checkpoints]
     with (
-        closing(database.open_read_only(path)) as connection,
+        closing(open_damaged(path)) as connection,
         database.errors_told(path),
         database.snapshot(connection),
     ):
-        connection.text_factory = _decode
         return _Check(connection, path, public_keys, outside).run()
 
 
@@ -338,11 +337,6 @@ class _Check:
 
     def _found(self, seq: int | None, what: ProblemKind, sentence: str) -> None:
         self.problems.append(Problem(seq, what, sentence))
-
-
-def _decode(text: bytes) -> str:
-    """Text as SQLite holds it; damaged text is to be found as such, not to stop the reading."""
-    return text.decode("utf-8", "replace")
 
 
 def _parsed(row: Row) -> Event | None:
