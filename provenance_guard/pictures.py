@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import struct
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,12 +16,13 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from provenance_guard import extras
-from provenance_guard.errors import PictureError
+from provenance_guard.errors import OutputError, PictureError
 from provenance_guard.files import staged_file
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff"})
-MAX_PIXELS = 300_000_000
-"""Above this many pixels (17,000 x 17,000) a picture is refused before decoding: it is a mistake or a decompression bomb."""
+MAX_PIXELS = 178_000_000
+"""Above this many pixels (13,300 x 13,300) a picture is refused before decoding: it is a mistake or a decompression bomb.
+Pillow itself refuses a little above that, unless a host has switched its check off."""
 
 
 @dataclass(frozen=True)
@@ -68,13 +68,10 @@ def open_picture(
         raise PictureError(f"{_empty_or_unknown(path)}", next_step=_EXPORT_AGAIN) from None
     except Image.DecompressionBombError:
         raise _too_large(path) from None
-    except (OSError, ValueError, SyntaxError, struct.error) as error:
+    except Exception as error:  # Decoders raise anything at all on damaged bytes.
         raise PictureError(f"{path} cannot be read ({error}).", next_step=_EXPORT_AGAIN) from error
     with source:
-        if longest_side is not None:
-            shrink = max(1.0, max(source.size) / longest_side)
-            source.draft(None, (ceil(source.width / shrink), ceil(source.height / shrink)))  # None keeps the mode
-        return _decode(path, source, animated)
+        return _decode(path, source, animated, longest_side)
 
 
 def to_tensor(image: Image.Image, device: torch.device | str = "cpu") -> torch.Tensor:
@@ -86,7 +83,7 @@ def to_tensor(image: Image.Image, device: torch.device | str = "cpu") -> torch.T
 def to_image(tensor: torch.Tensor) -> Image.Image:
     """A float tensor (3, H, W) in 0..1 as an RGB picture, rounded to the nearest of 256 levels."""
     levels = tensor.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8)
-    return Image.fromarray(levels.permute(1, 2, 0).cpu().numpy(), "RGB")
+    return Image.fromarray(levels.permute(1, 2, 0).cpu().numpy())
 
 
 def pixel_sha256(image: Image.Image) -> str:
@@ -108,43 +105,56 @@ _ORIENTATION = 0x0112  # EXIF tag
 _EXPORT_AGAIN = "Export or download the picture again, or convert it to PNG."
 
 
-def _decode(path: Path, source: Image.Image, animated: str) -> Picture:
+def _decode(path: Path, source: Image.Image, animated: str, longest_side: int | None) -> Picture:
     if source.width * source.height > MAX_PIXELS:
         raise _too_large(path)
-    frames = int(getattr(source, "n_frames", 1))
-    if frames > 1 and animated == "refuse" and source.format != "MPO":
-        raise PictureError(
-            f"{path} is animated ({frames} frames).", next_step="Save the frames as single pictures and pass those."
-        )
-    notes = [f"first of {frames} frames"] if frames > 1 else []
     try:
+        frames = int(getattr(source, "n_frames", 1) or 1)
+        if frames > 1 and animated == "refuse" and source.format != "MPO":
+            raise _animated(path, frames)
+        notes = [f"first of {frames} frames"] if frames > 1 else []
+        if longest_side is not None:
+            shrink = max(1.0, max(source.size) / longest_side)
+            source.draft(None, (ceil(source.width / shrink), ceil(source.height / shrink)))  # None keeps the mode
         source.load()
-        upright = ImageOps.exif_transpose(source) or source
-        image = _to_8_bit(upright, notes)
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, struct.error) as error:
-        raise PictureError(f"{path} is damaged or cut short ({error}).", next_step=_EXPORT_AGAIN) from error
+        image = _to_8_bit(_turned_upright(source, notes), source.format, notes)
+    except PictureError:
+        raise
     except MemoryError:
         raise _too_large(path) from None
+    except Exception as error:  # Decoders raise anything at all on damaged bytes.
+        raise PictureError(f"{path} is damaged or cut short ({error}).", next_step=_EXPORT_AGAIN) from error
     return Picture(path, image, source.format or "", source.mode, frames, dict(source.info), tuple(notes))
 
 
-def _to_8_bit(image: Image.Image, notes: list[str]) -> Image.Image:
+def _turned_upright(source: Image.Image, notes: list[str]) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(source) or source
+    except Exception:  # EXIF is free-form and often damaged; the pixels are fine without it.
+        notes.append("unreadable EXIF: orientation not applied")
+        return source
+
+
+def _to_8_bit(image: Image.Image, source_format: str | None, notes: list[str]) -> Image.Image:
     if image.mode in ("RGB", "RGBA"):
         return image.copy()
     if image.mode.startswith("I") or image.mode == "F":
         notes.append("16 or 32 bits a sample reduced to 8")
-        return _scale_samples(image).convert("RGB")
+        return _scale_samples(image, sixteen_bits=image.mode.startswith("I;16") or source_format == "PNG").convert(
+            "RGB"
+        )
     if image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
         notes.append(f"{image.mode} converted to RGB")
         return image.convert("RGB")
     return image.convert("RGBA" if _has_alpha(image) else "RGB")
 
 
-def _scale_samples(image: Image.Image) -> Image.Image:
-    samples = np.asarray(image, dtype=np.float64)
-    top = samples.max() if samples.size else 0.0
-    full_scale = 1.0 if image.mode == "F" and top <= 1 else 255.0 if top <= 255 else 65535.0 if top <= 65535 else top
-    return Image.fromarray(np.clip(samples * (255.0 / full_scale) + 0.5, 0, 255).astype(np.uint8), "L")
+def _scale_samples(image: Image.Image, *, sixteen_bits: bool) -> Image.Image:
+    """Grey samples of any range as 8 bits. Where the format does not tell what white is, the range in use does."""
+    samples = np.nan_to_num(np.asarray(image, dtype=np.float64))
+    top = 65535.0 if sixteen_bits else float(samples.max())
+    white = next((level for level in (1.0 if image.mode == "F" else 255.0, 255.0, 65535.0) if top <= level), top)
+    return Image.fromarray(np.clip(samples * (255.0 / white) + 0.5, 0, 255).astype(np.uint8))
 
 
 def _has_alpha(image: Image.Image) -> bool:
@@ -155,6 +165,12 @@ def _empty_or_unknown(path: Path) -> str:
     if path.stat().st_size == 0:
         return f"{path} is empty (0 bytes)."
     return f"{path} is not a picture, or of a format that is not supported here."
+
+
+def _animated(path: Path, frames: int) -> PictureError:
+    return PictureError(
+        f"{path} is animated ({frames} frames).", next_step="Save the frames as single pictures and pass those."
+    )
 
 
 def _too_large(path: Path) -> PictureError:
@@ -176,7 +192,12 @@ def save_picture(image: Image.Image, path: Path, *, like: Picture) -> None:
     """
     with staged_file(path) as staged:
         flat = image.convert("RGB") if path.suffix.lower() in (".jpg", ".jpeg") else image
-        flat.save(staged, **_save_options(path.suffix.lower(), like))
+        try:
+            flat.save(staged, **_save_options(path.suffix.lower(), like))
+        except ValueError as error:  # Too many pixels a side, metadata longer than a segment.
+            raise OutputError(
+                f"{path.name} cannot be written in its format ({error}).", next_step="Convert the picture to PNG first."
+            ) from error
 
 
 def _save_options(suffix: str, like: Picture) -> dict[str, Any]:
@@ -213,8 +234,11 @@ def _upright_exif(picture: Picture) -> bytes:
     if not isinstance(raw, bytes):
         return b""
     exif = Image.Exif()
-    exif.load(raw)
-    if _ORIENTATION not in exif:
-        return raw
-    del exif[_ORIENTATION]
-    return exif.tobytes()
+    try:
+        exif.load(raw)
+        if _ORIENTATION not in exif:
+            return raw
+        del exif[_ORIENTATION]
+        return exif.tobytes()
+    except Exception:  # Damaged EXIF: nothing in it can be trusted to be about these pixels.
+        return b""
