@@ -29,14 +29,14 @@ class Canvas:
         rows = np.linspace(0, len(stops) - 1, int(self.height * bottom))
         columns = [np.interp(rows, range(len(stops)), [stop[channel] for stop in stops]) for channel in range(3)]
         pixels = np.repeat(np.stack(columns, 1)[:, None], self.width, 1)
-        self.image.paste(Image.fromarray(pixels.round().astype(np.uint8), "RGB"), (0, 0))
+        self.image.paste(Image.fromarray(pixels.round().astype(np.uint8)), (0, 0))
 
     def glow(self, x: float, y: float, radius: float, colour: Colour, strength: float) -> None:
         """Light around a point, in shares of width, height and width."""
         mask = Image.new("L", (256, 256), 0)
         across = np.linspace(-1, 1, 256)
         distance = np.hypot(across[:, None], across[None, :])
-        mask = Image.fromarray((255 * strength * np.clip(1 - distance, 0, 1) ** 2).astype(np.uint8), "L")
+        mask = Image.fromarray((255 * strength * np.clip(1 - distance, 0, 1) ** 2).astype(np.uint8))
         side = int(2 * radius * self.width)
         place = (int(x * self.width) - side // 2, int(y * self.height) - side // 2)
         self.image.paste(colour, place, mask.resize((side, side), Image.Resampling.BICUBIC))
@@ -53,7 +53,7 @@ class Canvas:
         """Drifting clouds between two heights."""
         noise = _noise(self.random, (40, 24))
         amount = np.clip((noise - (1 - cover)) / max(cover, 0.01), 0, 1) * np.sin(np.linspace(0, np.pi, 40))[:, None]
-        mask = Image.fromarray((190 * amount).astype(np.uint8), "L")
+        mask = Image.fromarray((190 * amount).astype(np.uint8))
         box = (self.width, int((bottom - top) * self.height))
         self.image.paste(colour, (0, int(top * self.height)), mask.resize(box, Image.Resampling.BICUBIC))
 
@@ -63,8 +63,8 @@ class Canvas:
         rows = np.arange(self.height)[:, None] / self.height
         depth = np.clip((rows - crest[None, :]) / 0.35, 0, 1)[..., None]
         hill = np.array(colour) * (1 - depth) + np.array(fade) * depth
-        mask = Image.fromarray(((rows >= crest[None, :]) * 255).astype(np.uint8), "L")
-        self.image.paste(Image.fromarray(hill.round().astype(np.uint8), "RGB"), (0, 0), mask)
+        mask = Image.fromarray(((rows >= crest[None, :]) * 255).astype(np.uint8))
+        self.image.paste(Image.fromarray(hill.round().astype(np.uint8)), (0, 0), mask)
         return crest
 
     def lettering(self, text: str, x: float, y: float, scale: int, colour: Colour) -> None:
@@ -193,7 +193,7 @@ def fan_tiles() -> Image.Image:
                 colour = palette[(first + ring * 2) % len(palette)]
                 canvas.disc(x, y, 0.0835 - 0.0165 * ring, colour)
     light = _noise(canvas.random, (24, 24))
-    mask = Image.fromarray((70 * light).astype(np.uint8), "L").resize(canvas.image.size, Image.Resampling.BICUBIC)
+    mask = Image.fromarray((70 * light).astype(np.uint8)).resize(canvas.image.size, Image.Resampling.BICUBIC)
     canvas.image.paste((255, 244, 214), (0, 0), mask)
     return canvas.finish()
 
@@ -305,7 +305,7 @@ def _noise(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     total = np.zeros(shape)
     for octave in range(4):
         cells = (max(2, shape[0] >> (3 - octave)), max(2, shape[1] >> (3 - octave)))
-        coarse = Image.fromarray(random.random(cells).astype(np.float32), "F")
+        coarse = Image.fromarray(random.random(cells).astype(np.float32))
         total += np.asarray(coarse.resize((shape[1], shape[0]), Image.Resampling.BICUBIC)) / 2**octave
     return (total - total.min()) / (total.max() - total.min())
 

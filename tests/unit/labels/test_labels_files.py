@@ -47,9 +47,9 @@ FOREIGN = (
 def drawn(mode: str = "RGB", size: tuple[int, int] = (64, 48)) -> Image.Image:
     rows, columns = np.mgrid[0 : size[1], 0 : size[0]]
     pixels = np.stack([rows * 5 % 256, columns * 3 % 256, (rows * columns) % 256], -1).astype(np.uint8)
-    image = Image.fromarray(pixels, "RGB")
+    image = Image.fromarray(pixels)
     if mode == "RGBA":
-        image.putalpha(Image.fromarray((columns * 4 % 256).astype(np.uint8), "L"))
+        image.putalpha(Image.fromarray((columns * 4 % 256).astype(np.uint8)))
         return image
     return image.convert(mode)
 
