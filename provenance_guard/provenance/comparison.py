@@ -59,6 +59,8 @@ def _equal(name: str, left: Json, right: Json) -> bool:
         return left is right
     if name in (_SAMPLER, _SCHEDULE):
         return _plain_name(left) == _plain_name(right)
+    if isinstance(left, bool) or isinstance(right, bool):
+        return str(left) == str(right)  # Infotext has the words.
     one, other = _number(left), _number(right)
     if one is not None and other is not None:
         if isinstance(one, int) and isinstance(other, int):
@@ -70,8 +72,6 @@ def _equal(name: str, left: Json, right: Json) -> bool:
 
 
 def _number(value: Json) -> int | float | None:
-    if isinstance(value, bool):
-        return None
     if isinstance(value, (int, float)):
         return value
     if isinstance(value, str) and re.fullmatch(r"[+-]?\d{1,20}", value.strip()):

@@ -139,12 +139,10 @@ def snake_case(name: str) -> str:
 def _find_fields(lines: list[str]) -> tuple[int, dict[str, str]]:
     """The index of the line of fields (the number of lines when there is none), and what it holds."""
     for position in range(len(lines) - 1, -1, -1):
-        line, is_last = lines[position], position == len(lines) - 1
-        if is_last or line.startswith("Steps:"):
-            pairs = _read_pairs(line)
-            if len(pairs) >= _MINIMUM_FIELDS:
-                return position, dict(pairs)
-        if not is_last and not _TRAILER.fullmatch(line):
+        pairs = _read_pairs(lines[position])
+        if len(pairs) >= _MINIMUM_FIELDS:
+            return position, dict(pairs)
+        if not _TRAILER.fullmatch(lines[position]):
             break
     return len(lines), {}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -53,8 +54,10 @@ def decode_user_comment(value: object) -> str:
 def _read_exif(content: bytes) -> dict[str, str]:
     exif = Image.Exif()
     try:
-        exif.load(content)
-        directory: Mapping[int, Any] = exif.get_ifd(_EXIF_IFD)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            exif.load(content)
+            directory: Mapping[int, Any] = exif.get_ifd(_EXIF_IFD)
     except Exception:  # Pillow raises many kinds on EXIF that other programs damaged; the picture is fine without.
         return {}
     texts = {name: exif.get(tag) for tag, name in _IFD_TEXTS.items()}

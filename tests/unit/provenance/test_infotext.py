@@ -93,6 +93,13 @@ def test_text_without_fields_is_all_prompt():
     assert parse_infotext("").prompt == ""
 
 
+def test_fields_above_a_foreign_last_line_are_a_part_of_the_prompt():
+    # As in the WebUI: somebody pasted a whole infotext into the prompt.
+    text = "p\nSteps: 20, Sampler: Euler, Seed: 1\nthat was the old one"
+    assert parse_infotext(text).prompt == text
+    assert not parse_infotext(text).fields
+
+
 def test_values_are_quoted_as_the_webui_quotes_them():
     text = format_infotext(
         "p", "", {"A1": "plain", "B1": "a, b", "C1": 'say "hi": now', "D1": "two\nlines", "E1": "E1"}
