@@ -86,7 +86,7 @@ def fixed_salts():
 def picture(tmp_path):
     path = tmp_path / "00001 狐.png"
     noise = np.random.default_rng(3).integers(0, 256, (48, 64, 3), np.uint8)
-    Image.fromarray(noise, "RGB").save(path)
+    Image.fromarray(noise).save(path)
     return path
 
 
