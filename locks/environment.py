@@ -274,7 +274,7 @@ def pip_install(environment: Environment) -> list[str | Path]:
     pip: list[str | Path] = [environment.python, "-I", "-u", "-m", "pip"]
     if not inside:
         pip = [sys.executable, "-u", "-m", "pip", "--python", environment.python]
-    options = "--no-input --no-user --disable-pip-version-check --no-warn-script-location --progress-bar off"
+    options = "--no-input --no-user --disable-pip-version-check --no-warn-script-location --no-compile --progress-bar off"
     return [*pip, "install", *options.split(), "--only-binary", ":all:"]
 
 
