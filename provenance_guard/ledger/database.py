@@ -247,7 +247,7 @@ def _ledger_error(path: Path, error: sqlite3.Error) -> LedgerError:
         )
     if "full" in message:
         return LedgerError(
-            f"The disk is full: nothing was added to the ledger {path}.",
+            f"The disk is full: {path} could not be written to.",
             next_step="Free space on that disk and try again.",
         )
     if "readonly" in message:

@@ -32,13 +32,14 @@ PICTURE_SELECTED = "picture.selected"  # a person chose this attempt
 PICTURE_REJECTED = "picture.rejected"  # a person discarded this attempt
 NOTE_ADDED = "note.added"  # a person's words
 KEY_ADDED = "key.added"  # a key that signs checkpoints from here on: origin, public_key (hex)
-EVENT_ERASED = "event.erased"  # private content of an earlier event was removed: seq, leaf_hash, reason
+EVENT_ERASED = "event.erased"  # content of earlier events was removed: seqs, what ("private" or "whole"), reason
 
 # Body keys that are indexed, so that a picture is found by its hash: at the top level, or else inside "record".
 PIXEL_KEY = "pixel_sha256"
 FILE_KEY = "file_sha256"
 RECORD_KEY = "record"
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 _FIELDS = {"version", "seq", "previous", "time", "type", "record", "salt", "body"}
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HEX_DIGITS = frozenset("0123456789abcdef")
@@ -137,7 +138,7 @@ def read_event(stored: bytes, openings: Sequence[str] = ()) -> Event:
 def to_bytes(document: Mapping[str, Any]) -> bytes:
     """JSON as UTF-8 without blanks. A lone surrogate (a damaged file name, say) stays as its JSON escape."""
     try:
-        text = json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        text = _ENCODER.encode(document)
     except (TypeError, ValueError, RecursionError) as error:
         raise LedgerError(
             f"The event cannot be written as JSON ({error}).",

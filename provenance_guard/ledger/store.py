@@ -22,6 +22,7 @@ from provenance_guard.ledger import database, events, merkle, tables
 from provenance_guard.ledger.checkpoint import ORIGIN_PREFIX, Checkpoint
 from provenance_guard.ledger.events import Event, NewEvent
 from provenance_guard.ledger.proof import Proof
+from provenance_guard.ledger.tables import Erasure
 from provenance_guard.signing import Signer
 
 CHECKPOINT_EVENTS = 256
@@ -86,13 +87,11 @@ class Ledger:
         wanted = list(new_events)
         if not wanted:
             return []
-        with self._use() as connection, database.transaction(connection):
-            key_event = self._key_event(connection)
-            appended = self._write(connection, [*key_event, *wanted])
-            if self._checkpoint_due(connection, appended[-1].seq + 1):
-                self._write_checkpoint(connection, appended[-1].seq + 1)
-        self._key_known = True
-        return appended[len(key_event) :]
+        with self._use() as connection:
+            with database.transaction(connection):
+                appended = self._append_in_transaction(connection, wanted)
+            self._key_known = True
+        return appended
 
     def checkpoint(self) -> Checkpoint | None:
         """Sign the tree as it is and store that. None without a signer, or in an empty ledger."""
@@ -104,6 +103,25 @@ class Ledger:
             if latest and latest.size == size:
                 return latest
             return self._write_checkpoint(connection, size) if size else None
+
+    def erase(self, seqs: Iterable[int], reason: str, *, what: Erasure = "private") -> Event:
+        """Remove content of events for good, and record that in a new event. The tree stays verifiable.
+
+        ``private`` removes the openings: the events remain, with commitments that nobody can open any more. ``whole`` leaves no
+        more than hash, time, type and record id. Copies elsewhere (backups, sidecars) are beyond its reach.
+        Raises LedgerError when an event is not there or must stay (keys, erasures).
+        """
+        with self._use() as connection:
+            connection.execute("PRAGMA secure_delete=ON")  # freed space is overwritten
+            with database.transaction(connection):
+                numbers = sorted({tables.checked_seq(connection, seq) for seq in seqs})
+                for seq in numbers:
+                    tables.erase_event(connection, seq, what)
+                body: dict[str, Json] = {"seqs": [*numbers], "what": what, "reason": reason}
+                event = self._append_in_transaction(connection, [NewEvent(events.EVENT_ERASED, body)])[-1]
+            self._key_known = True
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # no old page stays in the journal
+        return event
 
     def close(self) -> None:
         """Sign a last checkpoint and close the file. Closing twice does nothing."""
@@ -246,6 +264,14 @@ class Ledger:
         except sqlite3.ProgrammingError:
             return False
         return True
+
+    def _append_in_transaction(self, connection: sqlite3.Connection, wanted: Sequence[NewEvent]) -> list[Event]:
+        key_event = self._key_event(connection)
+        appended = self._write(connection, [*key_event, *wanted])
+        size = appended[-1].seq + 1
+        if self._checkpoint_due(connection, size):
+            self._write_checkpoint(connection, size)
+        return appended[len(key_event) :]
 
     def _write(self, connection: sqlite3.Connection, new_events: Sequence[NewEvent]) -> list[Event]:
         fresh: dict[tuple[int, int], bytes] = {}

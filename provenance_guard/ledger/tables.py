@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from provenance_guard.errors import LedgerError
 from provenance_guard.ledger import events, merkle
 from provenance_guard.ledger.checkpoint import Checkpoint
 from provenance_guard.ledger.events import Event
+
+Erasure = Literal["private", "whole"]
 
 EVENT_COLUMNS = "seq, substr(tree, 1, 32), time, type, record_id, bytes, openings"
 
@@ -34,6 +36,20 @@ def insert_event(connection: sqlite3.Connection, event: Event, nodes: Sequence[b
         json.dumps(event.openings).encode("ascii") if event.openings else None,
     )
     connection.execute(_INSERT, row)
+
+
+def erase_event(connection: sqlite3.Connection, seq: int, what: Erasure) -> None:
+    """Remove content of an event: its ``private`` openings, or the ``whole`` of it but for hash, time, type and record id."""
+    if what == "private":
+        connection.execute("UPDATE event SET openings = NULL WHERE seq = ?", (seq,))
+        return
+    kind = connection.execute("SELECT type FROM event WHERE seq = ?", (seq,)).fetchone()
+    if kind and kind[0] in (events.KEY_ADDED, events.EVENT_ERASED):
+        raise LedgerError(
+            f"Event {seq} must stay: without it the ledger could not be verified.", next_step="Leave that event out."
+        )
+    columns = "openings = NULL, bytes = NULL, pixel_sha256 = NULL, file_sha256 = NULL"
+    connection.execute(f"UPDATE event SET {columns} WHERE seq = ?", (seq,))
 
 
 def to_event(row: Sequence[Any]) -> Event:

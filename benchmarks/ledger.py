@@ -1,0 +1,177 @@
+"""How fast the ledger is: python benchmarks/ledger.py [--events 100000] [--folder DIR] [--json FILE]
+
+Appends run beside plain SQLite (same pragmas, same bytes, one index, no hashing), in turns, so that both meet the same load.
+Prints a Markdown table; ``--json`` writes the same numbers for machines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sqlite3
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: E402
+
+from provenance_guard.ledger import Ledger, NewEvent, events, merkle, verify_ledger  # noqa: E402
+from provenance_guard.signing import Signer  # noqa: E402
+
+WORDS = [
+    "a",
+    "quiet",
+    "harbour",
+    "at",
+    "dawn",
+    "with",
+    "fishing",
+    "boats",
+    "and",
+    "gulls",
+    "oil",
+    "painting",
+    "masterpiece",
+    "highly",
+    "detailed",
+    "soft",
+    "light",
+]
+ROUNDS = 5
+
+
+def new_event(number: int) -> NewEvent:
+    """An event of about 3.75 KB, like that of a generated picture."""
+    chance = random.Random(number)
+    opening = json.dumps(["salt", "/context/parameters/prompt", " ".join(chance.choices(WORDS, k=30))])
+    record = {
+        "id": f"{number:032x}",
+        "pixel_sha256": chance.randbytes(32).hex(),
+        "context": {
+            "parameters": {"prompt": {"commitment": events.commitment(opening)}, "steps": 30, "cfg_scale": 7.0},
+            "resources": [{"kind": "lora", "sha256": chance.randbytes(32).hex(), "weight": 0.8} for _ in range(20)],
+        },
+        "verdict": {"level": "clean", "scores": [chance.random() for _ in range(30)]},
+    }
+    return NewEvent("picture.released", {"record": record}, f"{number:032x}", (opening,))
+
+
+class PlainSqlite:
+    """What a log without any proof would do."""
+
+    def __init__(self, path: Path) -> None:
+        self.connection = sqlite3.connect(path, isolation_level=None)
+        self.connection.execute("PRAGMA journal_mode=WAL")
+        self.connection.execute("PRAGMA synchronous=FULL")
+        self.connection.execute("CREATE TABLE event (seq INTEGER PRIMARY KEY, time TEXT, record_id TEXT, body BLOB)")
+        self.connection.execute("CREATE INDEX event_record ON event (record_id)")
+
+    def append_many(self, new_events: Sequence[NewEvent]) -> None:
+        self.connection.execute("BEGIN IMMEDIATE")
+        for new in new_events:
+            row = (time.time(), new.record_id, json.dumps(new.body), json.dumps(new.openings))
+            self.connection.execute("INSERT INTO event (time, record_id, body) VALUES (?, ?, ? || ?)", row)
+        self.connection.execute("COMMIT")
+
+
+def timed(action: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    action()
+    return time.perf_counter() - begin
+
+
+def compare_appends(folder: Path, signer: Signer, group: int, groups: int) -> dict[str, float]:
+    """Events per second, ours and plain; the ratio is the median of those of single rounds."""
+    ours: list[float] = []
+    plain: list[float] = []
+    with Ledger.open(folder / f"ours-{group}.sqlite3", signer) as ledger:
+        other = PlainSqlite(folder / f"plain-{group}.sqlite3")
+        with closing(other.connection):
+            ledger.append("session.started", {})
+            for number in range(ROUNDS):
+                batches = [
+                    [new_event((number * groups + index) * group + member) for member in range(group)]
+                    for index in range(groups)
+                ]
+                for speeds, target in ((plain, other), (ours, ledger)):
+                    seconds = timed(lambda: [target.append_many(batch) for batch in batches])  # noqa: B023
+                    speeds.append(group * groups / seconds)
+    ratios = [mine / theirs for mine, theirs in zip(ours, plain, strict=True)]
+    return {
+        f"append, {group} per commit, ledger (events/s)": statistics.median(ours),
+        f"append, {group} per commit, plain SQLite (events/s)": statistics.median(plain),
+        f"append, {group} per commit, ledger to plain": statistics.median(ratios),
+    }
+
+
+def fill(path: Path, signer: Signer, count: int) -> None:
+    with Ledger.open(path, signer) as ledger:
+        for start in range(0, count, 1000):
+            ledger.append_many([new_event(number) for number in range(start, min(start + 1000, count))])
+
+
+def measure_reading(path: Path, signer: Signer) -> dict[str, float]:
+    """Verification, proofs and look-ups in a large ledger."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    report = verify_ledger(path, public_keys=[signer.public_bytes])
+    numbers = {
+        "events in the ledger": float(report.size),
+        "verify, wall (s)": time.perf_counter() - wall,
+        "verify, CPU (s)": time.process_time() - cpu,
+    }
+    assert report.sound, report.problems
+    chance = random.Random(1)
+    with Ledger.open(path, signer) as ledger:
+        places = [chance.randrange(ledger.size) for _ in range(300)]
+        sizes = [chance.randrange(1, ledger.size) for _ in range(300)]
+        pixels = [ledger.event(seq).body.get("record", {}).get("pixel_sha256", "") for seq in places]
+        root, size = ledger.root(), ledger.size
+        for seq in places[:20]:
+            leaf = ledger.event(seq).leaf_hash
+            assert merkle.verify_inclusion(leaf, seq, size, ledger.inclusion_proof(seq), root)
+        for name, action, arguments in (
+            ("inclusion proof", ledger.inclusion_proof, places),
+            ("proof for a sidecar", ledger.proof, places),
+            ("consistency proof", ledger.consistency_proof, sizes),
+            ("find by pixel hash", ledger.find_pixels, pixels),
+            ("read one event", ledger.event, places),
+        ):
+            times = [1000 * timed(lambda: action(argument)) for argument in arguments]  # noqa: B023
+            numbers[f"{name}, median (ms)"] = statistics.median(times)
+            numbers[f"{name}, slowest of 300 (ms)"] = max(times)
+    numbers["open and close (ms)"] = 1000 * timed(lambda: Ledger.open(path, signer).close())
+    numbers["file size (MB)"] = path.stat().st_size / 1e6
+    return numbers
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, default=100_000, help="size of the large ledger")
+    parser.add_argument("--folder", type=Path, help="where to write (default: the folder for temporary files)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers as JSON too")
+    arguments = parser.parse_args()
+    signer = Signer(Ed25519PrivateKey.generate())
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
+        folder = Path(name)
+        numbers: dict[str, float] = {"bytes per event": float(len(json.dumps(new_event(1).body)))}
+        for group, groups in ((1, 100), (64, 8), (512, 2)):
+            numbers.update(compare_appends(folder, signer, group, groups))
+        fill(folder / "large.sqlite3", signer, arguments.events)
+        numbers.update(measure_reading(folder / "large.sqlite3", signer))
+    print("| what | value |\n|---|---:|")
+    for what, value in numbers.items():
+        print(f"| {what} | {value:,.3g} |" if value < 1000 else f"| {what} | {value:,.0f} |")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
