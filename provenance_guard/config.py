@@ -120,10 +120,13 @@ def load_policy(path: Path) -> Policy:
     policy: Policy = document.build(Policy)
     if policy.mode == "block" and "on_error" not in document.values:
         policy = dataclasses.replace(policy, on_error="block")
-    if policy.screen.review > policy.screen.near_copy:
-        raise ConfigError(path, "screen.review is above screen.near_copy", line=document.line_of(("screen", "review")))
-    folders = tuple((path.parent / folder.expanduser()).absolute() for folder in policy.screen.references)
-    return dataclasses.replace(policy, screen=dataclasses.replace(policy.screen, references=folders), source=path)
+    limits = policy.screen
+    if limits.review > limits.near_copy:
+        culprit = "review" if "review" in document.values["screen"] else "near_copy"
+        problem = f"screen.review ({limits.review}) is above screen.near_copy ({limits.near_copy})"
+        raise ConfigError(path, problem, line=document.line_of(("screen", culprit)))
+    folders = tuple((path.parent / folder).absolute() for folder in limits.references)
+    return dataclasses.replace(policy, screen=dataclasses.replace(limits, references=folders), source=path)
 
 
 def load_settings(path: Path) -> Settings:
@@ -145,8 +148,9 @@ class _Document:
         except UnicodeDecodeError as error:
             raise ConfigError(path, "is not UTF-8 text", next_step="Save it as UTF-8.") from error
         try:
-            self.values: dict[str, Any] = tomllib.loads(self.text)
-        except tomllib.TOMLDecodeError as error:
+            # The parser has no line for the very end: a last line break gives it one.
+            self.values: dict[str, Any] = tomllib.loads(self.text + "\n")
+        except (ValueError, RecursionError) as error:  # ValueError also for a number of thousands of digits
             line = re.search(r"line (\d+)", str(error))
             raise ConfigError(path, f"not valid TOML: {error}", line=int(line.group(1)) if line else None) from error
 
@@ -154,18 +158,25 @@ class _Document:
         return self._table(kind, self.values, ())
 
     def line_of(self, key: tuple[str, ...]) -> int | None:
-        """The 1-based line on which a dotted key or its table stands."""
-        table: tuple[str, ...] = ()
-        for number, text in enumerate(self.text.splitlines(), start=1):
-            if header := re.match(r"\s*\[\s*([^\[\]]+?)\s*\]", text):
-                table = tuple(_unquote(part) for part in header.group(1).split("."))
-                name = table
-            elif pair := re.match(r"\s*([\w\-.\"']+)\s*=", text):
-                name = table + tuple(_unquote(part) for part in pair.group(1).split("."))
-            else:
-                continue
-            if name == key:
-                return number
+        """The 1-based line where the statement begins that brings a key, or a table around it, into the document."""
+        while key:
+            line = self._first_line_with(key)
+            if line is not None:
+                return line
+            key = key[:-1]
+        return None
+
+    def _first_line_with(self, key: tuple[str, ...]) -> int | None:
+        # Parsing ever more lines finds it in every notation: dotted keys, inline tables, values over several lines.
+        lines, complete = self.text.split("\n"), 0
+        for count in range(1, len(lines) + 1):
+            try:
+                values = tomllib.loads("\n".join(lines[:count]))
+            except ValueError:
+                continue  # in the middle of a statement
+            if _holds(values, key):
+                return complete + 1
+            complete = count
         return None
 
     def _table(self, kind: type, values: dict[str, Any], prefix: tuple[str, ...]) -> Any:
@@ -191,9 +202,9 @@ class _Document:
                 )
             return value
         if get_origin(hint) is tuple:
-            if not isinstance(value, list) or not all(isinstance(entry, str) and entry for entry in value):
-                raise self._error(key, f"{item.name} must be a list of folders")
-            return tuple(Path(entry) for entry in value)
+            if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
+                raise self._error(key, f"{item.name} must be a list of folders in quotes")
+            return tuple(self._path(entry, key) for entry in value)
         if hint is float or hint is int:
             if isinstance(value, bool) or not isinstance(value, (int, float) if hint is float else int):
                 raise self._error(key, f"{item.name} is {value!r}, must be a {'whole ' if hint is int else ''}number")
@@ -207,11 +218,23 @@ class _Document:
             return value
         if not isinstance(value, str):
             raise self._error(key, f"{item.name} is {value!r}, must be text in quotes")
-        return value if hint is str else Path(value).expanduser()
+        return value if hint is str else self._path(value, key)
+
+    def _path(self, text: str, key: tuple[str, ...]) -> Path:
+        if not text.strip() or "\0" in text:
+            raise self._error(key, f"{key[-1]} holds {text!r}, which is no path")
+        try:
+            return Path(text).expanduser()
+        except RuntimeError:
+            raise self._error(key, f"{key[-1]} holds {text!r}, and there is no such user") from None
 
     def _error(self, key: tuple[str, ...], problem: str) -> ConfigError:
         return ConfigError(self.path, problem, line=self.line_of(key))
 
 
-def _unquote(part: str) -> str:
-    return part.strip().strip("\"'")
+def _holds(values: Any, key: tuple[str, ...]) -> bool:
+    for part in key:
+        if not isinstance(values, dict) or part not in values:
+            return False
+        values = values[part]
+    return True
