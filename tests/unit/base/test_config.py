@@ -1,0 +1,229 @@
+"""Policy and settings files: what they mean, and errors that name the line, whatever is in the file."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from provenance_guard import config
+from provenance_guard.config import Policy, Settings, load_policy, load_settings
+from provenance_guard.errors import ConfigError, GuardError
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "policy 政策.toml"
+    path.write_text(text, "utf-8")
+    return path
+
+
+def test_an_empty_policy_is_the_default(tmp_path: Path) -> None:
+    path = written(tmp_path, "")
+    assert load_policy(path) == dataclasses.replace(Policy(), source=path)
+
+
+def test_every_key(tmp_path: Path) -> None:
+    (tmp_path / "refs").mkdir()
+    policy = load_policy(
+        written(
+            tmp_path,
+            """
+version = 1
+mode = "block"
+on_error = "warn"
+[screen]
+references = ["refs", "更多 refs"]
+review = 0.4
+near_copy = 1
+semantic_review = 0.9
+[mark]
+enabled = false
+strength = "strong"
+[label]
+enabled = false
+""",
+        )
+    )
+    assert (policy.mode, policy.on_error) == ("block", "warn")
+    assert policy.screen.references == (tmp_path / "refs", tmp_path / "更多 refs")
+    assert (policy.screen.review, policy.screen.near_copy, policy.screen.semantic_review) == (0.4, 1.0, 0.9)
+    assert (policy.mark.enabled, policy.mark.strength, policy.label.enabled) == (False, "strong", False)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('mode = "block"', "block"),
+        ('mode = "warn"', "warn"),
+        ("", "warn"),
+        ('mode = "block"\non_error = "warn"', "warn"),
+        ('on_error = "block"', "block"),
+    ],
+)
+def test_a_blocking_policy_blocks_on_errors_unless_it_says_otherwise(tmp_path: Path, text: str, expected: str) -> None:
+    assert load_policy(written(tmp_path, text)).on_error == expected
+
+
+def test_a_byte_order_mark_and_windows_lines_are_fine(tmp_path: Path) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_bytes(b'\xef\xbb\xbfmode = "block"\r\n[screen]\r\nreview = 0.3\r\n')
+    assert load_policy(path).screen.review == 0.3
+
+
+def test_absolute_and_home_folders(tmp_path: Path) -> None:
+    absolute = (tmp_path / "elsewhere").as_posix()
+    policy = load_policy(written(tmp_path, f'[screen]\nreferences = ["{absolute}", "~/refs"]'))
+    assert policy.screen.references == (Path(absolute), Path.home() / "refs")
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ('mode = "blok"', 1, "'off', 'warn', 'block'"),
+        ('\n\n# a comment\nmode = "x"', 4, "mode"),
+        ("mod = 1", 1, "did you mean 'mode'"),
+        ("entirely_else = 1", 1, "known are"),
+        ("[screen]\nreview = 0.2\nnear_copy = 1.5", 3, "between 0.0 and 1.0"),
+        ("[screen]\nreview = nan", 2, "between"),
+        ("[screen]\nreview = true", 2, "number"),
+        ('[screen]\nreview = "0.5"', 2, "number"),
+        ("screen.review = 2", 1, "between"),
+        ("screen = { near_copy = 0.9, review = 2 }", 1, "between"),
+        ("screen = 3", 1, "table"),
+        ("\n[[screen]]\nreview = 0.5", 2, "table"),
+        ('["screen"]\n"review" = 7', 2, "between"),
+        ("[screen]\nreferences = [\n  'a',\n  3,\n]", 2, "list of folders"),
+        ("[screen]\nreferences = 'a'", 2, "list of folders"),
+        ("[screen]\nreferences = ['']", 2, "no path"),
+        ('[screen]\nreferences = ["a\\u0000b"]', 2, "no path"),
+        ("[screen]\nreview = 0.9\nnear_copy = 0.8", 2, "above"),
+        ("[screen]\nnear_copy = 0.2", 2, "above"),
+        ("[mark]\nenabled = 1", 2, "true or false"),
+        ("[mark]\n\nstrength = 'loud'", 3, "'invisible'"),
+        ("version = 2", 1, "version"),
+        ("version = 1.0", 1, "whole number"),
+        ("source = 'x'", 1, "unknown key"),
+        ('x = """\nmode = 1\n"""', 1, "unknown key 'x'"),
+        ("label.enabled = true\nmark = [\n1,\n2]\n", 2, "table"),
+        ("mode = 'off'\nmode = 'warn'", 2, "TOML"),
+        ("mode = ", 1, "TOML"),
+        ("[screen\nreview = 1", 1, "TOML"),
+    ],
+)
+def test_errors_name_the_line(tmp_path: Path, text: str, line: int, words: str) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load_policy(path)
+    assert caught.value.line == line
+    assert words in str(caught.value)
+    assert f"{path}, line {line}" in str(caught.value)
+    assert caught.value.next_step
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows looks for a folder beside the user's own")
+def test_the_home_of_nobody(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such user") as caught:
+        load_policy(written(tmp_path, "[screen]\nreferences = ['~nobody-of-this-name/refs']"))
+    assert caught.value.line == 2
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"mode = '\xe9'"])
+def test_other_encodings(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match="UTF-8"):
+        load_policy(path)
+
+
+def test_missing_file_and_folder(tmp_path: Path) -> None:
+    for path in (tmp_path / "missing.toml", tmp_path):
+        with pytest.raises(ConfigError) as caught:
+            load_policy(path)
+        assert caught.value.line is None
+        assert caught.value.next_step
+
+
+@pytest.mark.parametrize("text", ["a = " + "[" * 20_000, "a = " + "9" * 20_000, "a" + ".a" * 5_000 + " = 1"])
+def test_absurd_files(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError):
+        load_policy(written(tmp_path, text))
+
+
+def test_settings(tmp_path: Path) -> None:
+    assert load_settings(tmp_path / "missing.toml") == Settings()
+    settings = load_settings(written(tmp_path, 'user = "Ada"\nembedding_checkpoint = "~/w.pt"\nsidecar = false'))
+    assert settings == Settings(user="Ada", embedding_checkpoint=Path.home() / "w.pt", sidecar=False)
+    with pytest.raises(ConfigError) as caught:
+        load_settings(written(tmp_path, "\nsidecar = 'no'"))
+    assert caught.value.line == 2
+
+
+keys = st.sampled_from(
+    [
+        "mode",
+        "on_error",
+        "version",
+        "screen",
+        "mark",
+        "label",
+        "review",
+        "near_copy",
+        "references",
+        "enabled",
+        "strength",
+        "x",
+    ]
+)
+scalars = st.one_of(
+    st.integers(-3, 3).map(str),
+    st.floats(-1, 2).map(lambda number: repr(float(number))),
+    st.sampled_from(["true", "false", "nan", "inf", "1979-05-27", "[]", "{}", "[1]", "['a']", "[['a']]"]),
+    st.sampled_from(["off", "warn", "block", "strong", "~", "~x/y", ""]).map(lambda text: f'"{text}"'),
+    st.text("ab\\\"'\n#=[]{}. ", max_size=6).map(lambda text: f"'{text}'"),
+)
+lines = st.one_of(
+    st.tuples(keys, scalars).map(lambda pair: f"{pair[0]} = {pair[1]}"),
+    st.tuples(keys, keys, scalars).map(lambda parts: f"{parts[0]}.{parts[1]} = {parts[2]}"),
+    st.tuples(keys, keys, scalars).map(lambda parts: f"{parts[0]} = {{ {parts[1]} = {parts[2]} }}"),
+    keys.map(lambda key: f"[{key}]"),
+    keys.map(lambda key: f"[[{key}]]"),
+    st.just("# comment"),
+    st.text(max_size=12),
+)
+
+
+@given(text=st.one_of(st.lists(lines, max_size=7).map("\n".join), st.text(max_size=60)))
+def test_any_file_is_a_policy_or_a_config_error(text: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.toml"
+    path.write_bytes(text.encode("utf-8", "replace"))
+    for load in (load_policy, load_settings):
+        try:
+            load(path)
+        except ConfigError as error:
+            count = path.read_bytes().count(b"\n") + path.read_bytes().count(b"\r") + 1
+            assert error.line is None or 1 <= error.line <= count
+
+
+@given(st.binary(max_size=80))
+def test_any_bytes_are_a_policy_or_a_config_error(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / "bytes.toml"
+    path.write_bytes(content)
+    try:
+        load_policy(path)
+    except ConfigError as error:
+        assert isinstance(error, GuardError)
+
+
+def test_the_demo_policy_is_valid() -> None:
+    policy = load_policy(Path(__file__).parents[3] / "examples" / "policy.toml")
+    assert policy.mode == policy.on_error == "block"
+    assert policy.screen.references[0].is_dir()
+
+
+def test_nothing_private_is_public_by_default() -> None:
+    assert not Settings().public_prompt
+    assert config.Config().key_directory != config.Config().data_directory
