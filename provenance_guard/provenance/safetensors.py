@@ -16,6 +16,8 @@ from provenance_guard.json_types import Json
 
 MAX_HEADER = 100_000_000
 """The format's own limit, in bytes."""
+MAX_DEPTH = 20
+"""Values nested deeper stay text: real ones have two or three levels, and records are walked recursively."""
 
 
 def read_metadata(path: Path) -> dict[str, Json]:
@@ -67,9 +69,17 @@ def _decode(value: object) -> Json:
     if not text.startswith(("{", "[")):
         return text
     try:
-        return json.loads(text)
+        decoded: Json = json.loads(text)
     except (ValueError, RecursionError):
         return text
+    return decoded if _is_shallow(decoded, MAX_DEPTH) else text
+
+
+def _is_shallow(value: Json, levels: int) -> bool:
+    if not isinstance(value, (dict, list)):
+        return True
+    entries = value.values() if isinstance(value, dict) else value
+    return levels > 0 and all(_is_shallow(entry, levels - 1) for entry in entries)
 
 
 def _not_safetensors(path: Path, reason: str) -> ResourceError:

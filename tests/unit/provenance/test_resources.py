@@ -11,6 +11,8 @@ from concurrent.futures import CancelledError
 import pytest
 
 from provenance_guard.errors import ResourceError
+from provenance_guard.provenance.record import Context, Record
+from provenance_guard.provenance.redaction import redact
 from provenance_guard.provenance.resources import ResourceHasher, resource_from_file
 from provenance_guard.provenance.safetensors import MAX_HEADER, read_metadata, shorten
 
@@ -172,6 +174,14 @@ def test_metadata_is_read_and_decoded(tmp_path):
     assert metadata["ss_dataset_dirs"]["10_fox"]["n_repeats"] == 10
     assert metadata["ss_num_train_images"] == "250"
     assert metadata["modelspec.title"] == "[fox] not json"
+
+
+def test_values_nested_without_reason_stay_text(tmp_path, hasher):
+    deep = "[" * 500 + "]" * 500
+    model = safetensors(tmp_path / "a.safetensors", {"ss_deep": deep, "ss_flat": "[[[1]]]"})
+    assert read_metadata(model) == {"ss_deep": deep, "ss_flat": [[[1]]]}
+    record = Record("0" * 32, "", Context("file", resources=(resource_from_file("lora", model, hasher),)), "", 1, 1)
+    redact(record.to_json())
 
 
 def test_a_file_without_metadata_has_none(tmp_path):

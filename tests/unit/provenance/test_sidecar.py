@@ -4,6 +4,8 @@ import base64
 import dataclasses
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -309,6 +311,31 @@ def test_no_profile_tells_a_folder(picture, tmp_path):
     assert kept.context.source_name == "in.png"
     assert kept.verdict["matches"][0]["reference"] == "a.png"
     assert kept.context.resources[0].metadata == {"ss_sd_model_name": "sd.ckpt"}
+
+
+def test_the_recipe_in_the_documentation_checks_a_sidecar(picture, tmp_path):
+    text = (Path(__file__).parents[3] / "docs" / "sidecar.md").read_text("utf-8")
+    recipe = tmp_path / "recipe.py"
+    recipe.write_text(text.split("```python\n")[1].split("```")[0], "utf-8")
+    signer = Signer.open(tmp_path / "keys")
+    read = write_sidecar(picture, signer)
+
+    def run() -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(recipe), str(picture), str(read.path)]
+        return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
+
+    said = run()
+    assert said.returncode == 0, said.stderr
+    lines = said.stdout.splitlines()
+    assert lines[:2] == [f"key {signer.key_id}", "file matches"]
+    assert '/context/parameters/prompt "a red fox, \\u96ea" sha256 True' in lines
+    assert all(line.endswith(" sha256 True") for line in lines[2:])
+    picture.write_bytes(picture.read_bytes() + b"\0")
+    assert "file was changed" in run().stdout
+    document = json.loads(read.path.read_bytes())
+    document["payload"] = base64.b64encode(base64.b64decode(document["payload"]).replace(b"fox", b"cat")).decode()
+    read.path.write_text(json.dumps(document), "utf-8")
+    assert run().returncode != 0
 
 
 def test_names_never_collide():
