@@ -133,8 +133,6 @@ def watch_folder(folder: Path, *, interval: float = 1.0, include_present: bool =
 
     Polls, because that works on every file system and for every writer. ``interval`` is in seconds.
     """
-    if not folder.is_dir():
-        raise UsageError(f"{folder} is not a folder.", next_step="Name the folder in which pictures appear.")
     handed_out = {} if include_present else _snapshot(folder)
     previous: dict[Path, tuple[int, int]] = {}
     while True:

@@ -150,6 +150,20 @@ class Guard:
                 self._watermarker = Watermarker(keys.current(), self.config.policy.mark.strength, known=keys.all())
             return self._watermarker
 
+    @property
+    def detector(self) -> Watermarker | None:
+        """Looks for marks of every known key; None when there is no key yet. Unlike ``watermarker`` it makes none."""
+        known = KeyRing(self.config.key_directory).all()
+        return Watermarker(known[0], known=known) if known else None
+
+    @property
+    def public_key(self) -> bytes | None:
+        """The public signing key of this installation, None when there is none yet. Unlike ``signer`` it makes none."""
+        try:
+            return Signer.open(self.config.key_directory, create=False).public_bytes
+        except KeyMissingError:
+            return None
+
     def sync_references(self, progress: Callable[[int, int, str], None] | None = None) -> list[SyncReport]:
         """Bring the library up to date with the policy's reference folders. Raises LibraryError."""
         with self._sync_lock:

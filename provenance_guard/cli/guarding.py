@@ -12,7 +12,7 @@ from provenance_guard.cli.configuration import read_config
 from provenance_guard.cli.exit_codes import BLOCKED, ERROR, FINE
 from provenance_guard.cli.output import complain, print_json, print_table, progress_callback, track
 from provenance_guard.config import Config
-from provenance_guard.errors import GuardError, OutputError
+from provenance_guard.errors import GuardError, OutputError, UsageError
 from provenance_guard.guard import Guard
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -47,6 +47,8 @@ def watch(arguments: argparse.Namespace) -> int:
     """``watch DIR``: runs until Ctrl-C."""
     config = read_config(arguments, references=arguments.references)
     folder: Path = arguments.folder
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder.", next_step="Name the folder in which pictures appear.")
     out = arguments.out or folder / "guarded"
     outcomes: list[Outcome] = []
     with _open_guard(config) as door:

@@ -13,6 +13,7 @@ from provenance_guard.cli.exit_codes import ERROR, FINE
 from provenance_guard.cli.output import complain, print_json, print_table, track
 from provenance_guard.clock import format_time, utc_now
 from provenance_guard.errors import GuardError, KeyMissingError, UsageError
+from provenance_guard.guard import Guard
 from provenance_guard.json_types import Json
 from provenance_guard.provenance.record import new_record_id
 from provenance_guard.watermark import Detection, KeyRing, Payload, Watermarker
@@ -49,12 +50,18 @@ def mark(arguments: argparse.Namespace) -> int:
 
 def detect(arguments: argparse.Namespace) -> int:
     """``detect PICTURES...``."""
-    watermarker = _known_keys(read_config(arguments).key_directory)
+    config = read_config(arguments)
+    detector = Guard(config).detector
+    if detector is None:
+        raise KeyMissingError(
+            f"There is no watermark key in {config.key_directory}.",
+            next_step="Name the folder of your keys with --keys.",
+        )
     results: list[dict[str, Json]] = []
     for path in track(find_pictures(arguments.pictures), "detect"):
         try:
             image = pictures.open_picture(path).image
-            results.append({"picture": str(path), **describe_detection(watermarker.detect(image))})
+            results.append({"picture": str(path), **describe_detection(detector.detect(image))})
         except GuardError as error:
             results.append({"picture": str(path), "found": False, "error": str(error)})
     if arguments.json:
@@ -80,15 +87,6 @@ def describe_detection(detection: Detection | None) -> dict[str, Json]:
         "confidence": round(detection.confidence, 3),
         "geometry": asdict(detection.geometry),
     }
-
-
-def _known_keys(directory: Path) -> Watermarker:
-    keys = KeyRing(directory).all()
-    if not keys:
-        raise KeyMissingError(
-            f"There is no watermark key in {directory}.", next_step="Name the folder of your keys with --keys."
-        )
-    return Watermarker(keys[0], known=keys)
 
 
 def _payload(text: str | None) -> bytes:

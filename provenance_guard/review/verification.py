@@ -126,7 +126,8 @@ class _Examination:
             return None
 
     def _detect(self) -> Detection | None:
-        return self.guard.watermarker.detect(self.image)
+        detector = self.guard.detector
+        return detector.detect(self.image) if detector and self.image else None
 
     def _release(self) -> Event | None:
         return find_release(self.ledger, self.record_id) if self.ledger and self.record_id else None
@@ -206,7 +207,7 @@ class _Examination:
         if proof is None and release and self.ledger:
             try:
                 proof = self.guard.ledger.proof(release.seq)
-                keys = [self.guard.signer.public_bytes]
+                keys = list(self._own_key().values())
             except GuardError as error:
                 return Finding("chain", "fails", str(error))
         if proof is None:
@@ -236,10 +237,8 @@ class _Examination:
         return Finding("identity", "unknown", f"Signed with {name}; whose key that is must be learnt elsewhere.")
 
     def _own_key(self) -> dict[str, bytes]:
-        try:
-            return {"the key of this installation": self.guard.signer.public_bytes}
-        except GuardError:
-            return {}
+        key = self.guard.public_key
+        return {"the key of this installation": key} if key else {}
 
     def _labels(self) -> Finding:
         found = self.labels
