@@ -16,6 +16,8 @@ from typing import Any
 
 from provenance_guard.signing import Signer, key_id, verify
 
+MAX_SIGNATURES = 100
+
 
 @dataclass(frozen=True)
 class Signature:
@@ -74,6 +76,8 @@ def read_envelope(content: bytes) -> Envelope:
     payload_type, signatures = document.get("payloadType"), document.get("signatures")
     if not isinstance(payload_type, str) or not isinstance(signatures, list) or not signatures:
         raise ValueError("payload type or signatures are missing")
+    if len(signatures) > MAX_SIGNATURES:
+        raise ValueError("it has too many signatures")
     payload_type.encode("utf-8")  # A lone surrogate has no bytes that could have been signed.
     return Envelope(payload_type, _from_base64(document["payload"]), tuple(_read_signature(one) for one in signatures))
 

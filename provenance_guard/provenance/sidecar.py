@@ -198,10 +198,13 @@ def redacted_statement(
 ) -> bytes:
     """A statement to hand out, made from a full sidecar: only the chosen private ``fields`` are opened (``prompt``, ``seed``).
 
-    Raises UsageError for a field that is not sealed there, SidecarError when ``source`` has no record or does not fit itself.
+    Raises UsageError for a field that is not sealed there, SidecarError when ``source`` has no record, or was changed after it
+    was signed: that must not get a new signature. Whose key signed it is for the caller to check.
     """
     public, openings = source.sealed
-    source.record  # noqa: B018 - raises when the record is damaged, which must not be signed anew.
+    if source.envelope.signing_key() is None:
+        raise _damaged(source.path, "its signature does not hold")
+    source.record  # noqa: B018 - raises when the record does not fit itself.
     chosen = disclose(public, openings, fields) if profile == "redacted" else ()
     subjects = _subjects(_NO_NAME, source.file_sha256, source.pixel_sha256)
     return _write_statement(subjects, profile, public, chosen, source.ledger_proof)

@@ -211,8 +211,11 @@ def test_swapped_signature_of_another_sidecar_is_found(picture, tmp_path):
     other = write_sidecar(picture, signer, dataclasses.replace(RECORD, id="ff" * 16))
     document["signatures"] = json.loads(other.path.read_bytes())["signatures"]
     other.path.write_text(json.dumps(document), "utf-8")
-    check = sidecar.read_sidecar(other.path).verify()
+    swapped = sidecar.read_sidecar(other.path)
+    check = swapped.verify()
     assert (check.signature, check.key_id, check.sound) == (False, None, False)
+    with pytest.raises(SidecarError, match="signature does not hold"):
+        sidecar.redacted_statement(swapped)
 
 
 def test_url_safe_base64_is_read_too(picture, tmp_path):
@@ -386,6 +389,10 @@ BAD_FILES = [
     (_changed_statement(record=None), "damaged.*record"),
     (_changed_statement(openings=[1]), "damaged"),
     (_changed_statement(ledger=[]), "damaged"),
+    (
+        json.dumps({"payload": "", "payloadType": "x", "signatures": [{"sig": ""}] * 101}).encode(),
+        "too many signatures",
+    ),
 ]
 
 
