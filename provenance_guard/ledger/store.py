@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,11 @@ from provenance_guard import files
 from provenance_guard.clock import format_time, utc_now
 from provenance_guard.errors import LedgerError
 from provenance_guard.json_types import Json
-from provenance_guard.ledger import database, events, merkle, tables
+from provenance_guard.ledger import database, events, merkle, search, tables
 from provenance_guard.ledger.checkpoint import ORIGIN_PREFIX, Checkpoint
 from provenance_guard.ledger.events import Event, NewEvent
 from provenance_guard.ledger.proof import Proof
+from provenance_guard.ledger.search import SearchIndex
 from provenance_guard.ledger.tables import Erasure
 from provenance_guard.signing import Signer
 
@@ -121,6 +122,7 @@ class Ledger:
                 event = self._append_in_transaction(connection, [NewEvent(events.EVENT_ERASED, body)])[-1]
             self._key_known = True
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # no old page stays in the journal
+        search.forget(self.path, self.origin)
         return event
 
     def close(self) -> None:
@@ -187,6 +189,18 @@ class Ledger:
     def find_file(self, file_sha256: str) -> list[Event]:
         """Events whose body, or the record in it, names this ``file_sha256`` (64 hex digits), oldest first."""
         return list(self._select([("file_sha256 = ?", file_sha256.lower())]))
+
+    def search(self, text: str, *, since: datetime | None = None, limit: int = 50) -> list[Event]:
+        """Events that hold every term of ``text``, newest first: words, ``"phrases in quotes"``, beginnings (``light*``), each
+        anywhere or in one field (``lora:lighthouse``; the fields are ``search.FIELDS``). Case and accents do not count.
+
+        The first search in a large ledger takes long, because it makes the index. Erased and damaged events are not found.
+        """
+        with SearchIndex.open(self.path, self.origin) as index:
+            self._bring_up_to_date(index)
+            first = self._first_since(format_time(since)) if since is not None else 0
+            found = index.find(text, first_seq=first, limit=limit)
+        return [self.event(seq) for seq in found]
 
     # The tree
 
@@ -341,10 +355,33 @@ class Ledger:
             row = connection.execute("SELECT min(seq) FROM event WHERE time >= ?", (time,)).fetchone()
         return _NO_SEQ if row[0] is None else int(row[0])
 
+    def _bring_up_to_date(self, index: SearchIndex) -> None:
+        last = index.last_indexed()
+        if last is not None and not self._holds(*last):
+            index.clear()
+            last = None
+        for rows in self._pages([("seq > ?", last[0] if last else -1)]):
+            readable = []
+            for row in rows:
+                with suppress(LedgerError):
+                    readable.append(tables.to_event(row))
+            index.add(readable)
+
+    def _holds(self, seq: int, leaf_hash: bytes) -> bool:
+        with self._use() as connection:
+            row = connection.execute("SELECT substr(tree, 1, 32) FROM event WHERE seq = ?", (seq,)).fetchone()
+        return row is not None and row[0] == leaf_hash
+
     def _select(
         self, filters: Sequence[tuple[str, Any]], *, limit: int | None = None, newest_first: bool = False
     ) -> Iterator[Event]:
-        """Page by page, so that no lock is held while the caller looks at an event."""
+        for rows in self._pages(filters, limit=limit, newest_first=newest_first):
+            yield from map(tables.to_event, rows)
+
+    def _pages(
+        self, filters: Sequence[tuple[str, Any]], *, limit: int | None = None, newest_first: bool = False
+    ) -> Iterator[list[Any]]:
+        """Rows of ``tables.EVENT_COLUMNS``, page by page, so that no lock is held while the caller looks at them."""
         if not all(str(value).isascii() for _, value in filters):
             return  # SQLite cannot even be asked for a lone surrogate, and nothing that we select by is beyond ASCII.
         conditions = [condition for condition, _ in filters] + ["seq < ?" if newest_first else "seq > ?"]
@@ -358,7 +395,7 @@ class Ledger:
             page = _PAGE if remaining is None else min(_PAGE, remaining)
             with self._use() as connection:
                 rows = connection.execute(query, [*(value for _, value in filters), position, page]).fetchall()
-            yield from map(tables.to_event, rows)
+            yield rows
             if len(rows) < page:
                 return
             position = rows[-1][0]

@@ -1,0 +1,219 @@
+"""Search by words: a full-text index beside the ledger (SQLite FTS5), made from it and never more than a copy.
+
+The index is a file of its own, brought up to date by every search, so that appending costs nothing and deleting the file loses
+nothing. It holds what the ledger holds, private fields included.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from provenance_guard.errors import LedgerError, SidecarError
+from provenance_guard.ledger import database
+from provenance_guard.ledger.events import RECORD_KEY, Event
+from provenance_guard.provenance.redaction import restore
+
+# The fields that a word can be looked for in: ``lora:lighthouse``.
+FIELDS = ("prompt", "negative", "model", "lora", "seed", "parent", "verdict", "user", "file", "other")
+
+_VERSION = 1
+_FIELD_OF_PARAMETER = {
+    "prompt": "prompt",
+    "hires_prompt": "prompt",
+    "styles": "prompt",
+    "negative_prompt": "negative",
+    "hires_negative_prompt": "negative",
+    "seed": "seed",
+    "subseed": "seed",
+    "model": "model",
+    "model_hash": "model",
+    "vae": "model",
+}
+_RESOURCE_KEYS = ("name", "file_name", "sha256", "declared_hash")
+_FIELD_OF_KEY = {"user": "user", "job": "user", "file_name": "file", "source_name": "file"}
+_INSERT = f"INSERT INTO event_text (rowid, {', '.join(FIELDS)}) VALUES (?{', ?' * len(FIELDS)})"
+_TERM = re.compile(r'(?:(?P<field>[a-z]+):)?(?:"(?P<phrase>[^"]*)"|(?P<word>\S+))')
+# Scripts written without blanks are indexed character by character, and looked for as phrases.
+_UNSPACED = re.compile(r"([\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])")
+
+
+class SearchIndex:
+    """The index of one ledger, for one search. Use it through ``Ledger.search``."""
+
+    def __init__(self, connection: sqlite3.Connection, origin: str) -> None:
+        self._connection = connection
+        self._origin = origin
+
+    @classmethod
+    @contextmanager
+    def open(cls, ledger_path: Path, origin: str) -> Iterator[SearchIndex]:
+        """Open the index of a ledger, and make it when it is not there; in memory where no file can be written.
+
+        Raises LedgerError when this Python's SQLite has no FTS5, or the file cannot be used.
+        """
+        path = index_path(ledger_path)
+        with database.errors_told(path), closing(_connect(path)) as connection:
+            _create_tables(connection)
+            yield cls(connection, origin)
+
+    def last_indexed(self) -> tuple[int, bytes] | None:
+        """Number and leaf hash of the last event in the index, None when it holds nothing of this ledger."""
+        row = self._connection.execute(
+            "SELECT seq, leaf_hash FROM progress WHERE origin = ?", (self._origin,)
+        ).fetchone()
+        return (int(row[0]), bytes(row[1])) if row else None
+
+    def add(self, new_events: Sequence[Event]) -> None:
+        """Index events that follow on the last one; those that another process was quicker to index are passed over."""
+        with database.transaction(self._connection):
+            last = self.last_indexed()
+            fresh = [event for event in new_events if last is None or event.seq > last[0]]
+            if not fresh:
+                return
+            rows = [(event.seq, *searchable(event).values()) for event in fresh]
+            self._connection.executemany(_INSERT, rows)
+            self._connection.execute("DELETE FROM progress")
+            progress = (self._origin, fresh[-1].seq, fresh[-1].leaf_hash)
+            self._connection.execute("INSERT INTO progress VALUES (?, ?, ?)", progress)
+
+    def find(self, text: str, *, first_seq: int = 0, limit: int = 50) -> list[int]:
+        """Numbers of the events that hold every term of ``text``, newest first. See ``Ledger.search`` for the terms."""
+        query = to_query(text)
+        if not query:
+            return []
+        statement = "SELECT rowid FROM event_text WHERE event_text MATCH ? AND rowid >= ? ORDER BY rowid DESC LIMIT ?"
+        return [row[0] for row in self._connection.execute(statement, (query, first_seq, limit))]
+
+    def clear(self) -> None:
+        """Forget everything, and overwrite it on the disk."""
+        self._connection.execute("PRAGMA secure_delete=ON")
+        with database.transaction(self._connection):
+            self._connection.execute("INSERT INTO event_text (event_text) VALUES ('delete-all')")
+            self._connection.execute("DELETE FROM progress")
+        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def index_path(ledger_path: Path) -> Path:
+    """Where the index of a ledger lies."""
+    return ledger_path.with_name(ledger_path.name + ".search")
+
+
+def forget(ledger_path: Path, origin: str) -> None:
+    """Clear the index of a ledger, if it has one; the next search makes it anew."""
+    if index_path(ledger_path).exists():
+        with SearchIndex.open(ledger_path, origin) as index:
+            index.clear()
+
+
+def searchable(event: Event) -> dict[str, str]:
+    """The words of an event, by field (every name of ``FIELDS``, in that order)."""
+    words: dict[str, list[str]] = {field: [] for field in FIELDS}
+    words["other"].append(event.type)
+    for field, text in _words(opened_body(event)):
+        words[field].append(text)
+    return {field: _spaced(" ".join(texts)) for field, texts in words.items()}
+
+
+def opened_body(event: Event) -> dict[str, Any]:
+    """What an event says, with the private fields opened that the ledger still holds."""
+    body: dict[str, Any] = dict(event.body)
+    try:
+        if isinstance(body.get(RECORD_KEY), dict):
+            return {**body, RECORD_KEY: restore(body[RECORD_KEY], event.openings)}
+        return restore(body, event.openings)
+    except SidecarError:  # Openings of a newer form: what is public can still be found.
+        return body
+
+
+def to_query(text: str) -> str:
+    """What a person types, as an FTS5 expression; every term quoted, so that nothing in it is taken for syntax."""
+    parts = []
+    for match in _TERM.finditer(text):
+        field, term = match["field"], match["phrase"] if match["phrase"] is not None else match["word"]
+        if field and field not in FIELDS:
+            field, term = None, match[0]
+        begins = match["phrase"] is None and term.endswith("*")
+        cleaned = _spaced(term).replace('"', " ").replace("\x00", " ")
+        if any(character.isalnum() for character in cleaned):
+            quoted = f'"{cleaned}"' + ("*" if begins else "")
+            parts.append(f"{{{field}}} : {quoted}" if field else quoted)
+    return " AND ".join(parts)
+
+
+def _words(body: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    record = body.get(RECORD_KEY)
+    if isinstance(record, Mapping):
+        yield from _words(record)
+    context = body.get("context")
+    if isinstance(context, Mapping):
+        yield from _context_words(context)
+    for part in ("verdict", "decision"):
+        answer = body.get(part)
+        if isinstance(answer, Mapping):
+            yield from (("verdict", text) for text in answer.values() if isinstance(text, str))
+    for key, value in body.items():
+        if isinstance(value, str):
+            yield _FIELD_OF_KEY.get(key, "other"), value
+
+
+def _context_words(context: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    parameters = context.get("parameters")
+    for key, value in parameters.items() if isinstance(parameters, Mapping) else ():
+        if isinstance(value, (str, int, float, list)):
+            yield _FIELD_OF_PARAMETER.get(key, "other"), value if isinstance(value, str) else json.dumps(value)
+    for resource in _mappings(context.get("resources")):
+        field = "lora" if resource.get("kind") in ("lora", "embedding", "hypernetwork") else "model"
+        yield from ((field, text) for key in _RESOURCE_KEYS if isinstance(text := resource.get(key), str))
+    for parent in _mappings(context.get("parents")):
+        yield from (("parent", text) for text in parent.values() if isinstance(text, str))
+    for key, value in context.items():
+        if isinstance(value, str):
+            yield _FIELD_OF_KEY.get(key, "other"), value
+
+
+def _mappings(values: Any) -> list[Mapping[str, Any]]:
+    return [value for value in values if isinstance(value, Mapping)] if isinstance(values, (list, tuple)) else []
+
+
+def _spaced(text: str) -> str:
+    """Text for SQLite: with blanks between characters of scripts that have none, and no lone surrogates."""
+    return _UNSPACED.sub(r" \1 ", text).encode("utf-8", "replace").decode("utf-8")
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    writable = os.access(path if path.exists() else path.parent, os.W_OK)
+    if writable and not path.exists():
+        path.touch(mode=0o600)
+    address = str(path) if writable else ":memory:"
+    return sqlite3.connect(address, timeout=database.BUSY_SECONDS, isolation_level=None)
+
+
+def _create_tables(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")  # a copy: what a power cut takes is indexed again
+    if database.schema_version(connection) == _VERSION:
+        return
+    with database.transaction(connection):
+        connection.execute("DROP TABLE IF EXISTS event_text")
+        connection.execute("DROP TABLE IF EXISTS progress")
+        try:
+            connection.execute(
+                f"CREATE VIRTUAL TABLE event_text USING fts5({', '.join(FIELDS)}, content='', columnsize=0, "
+                "tokenize='unicode61 remove_diacritics 2')"
+            )
+        except sqlite3.OperationalError as error:
+            if "fts5" not in str(error):
+                raise
+            raise LedgerError(
+                "This Python's SQLite cannot search by words (FTS5 is missing).",
+                next_step="Use a Python from python.org, or look records up by picture or by date.",
+            ) from error
+        connection.execute("CREATE TABLE progress (origin TEXT, seq INTEGER, leaf_hash BLOB)")
+        connection.execute(f"PRAGMA user_version={_VERSION}")
