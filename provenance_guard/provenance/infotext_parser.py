@@ -28,7 +28,7 @@ _WORD = re.compile(r"\w")
 _SIZE = re.compile(r"(\d{1,9})\s*[xX×]\s*(\d{1,9})")
 _INTEGER = re.compile(r"[+-]?\d{1,20}")
 # Lines that the dynamic prompts extension once added below the fields.
-_TRAILER = re.compile(r"(Template|Negative Template): ?(.*)", re.DOTALL)
+_TRAILER = re.compile(r"(Template|Negative Template): ?(.*)")
 
 # Fields with another name in records than their own in snake case.
 _RENAMED = {"variation_seed": "subseed", "variation_seed_strength": "subseed_strength"}
