@@ -1,25 +1,27 @@
 """What is known about a generation, read from the processing object, the model files and the host, never from infotext.
 
-Infotext is text that a user can edit, and the hashes in it are what a file or a cache claims. ``p`` is the host's
-``StableDiffusionProcessing``; fields that a host does not have are left out.
+Infotext is text that a user can edit. ``p`` is the host's ``StableDiffusionProcessing``; what a host does not have is left
+out. Names are those of infotext in snake case, so that a record and the infotext of its file can be compared.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from PIL import Image
 
-from provenance_guard import pictures
 from provenance_guard.json_types import Json
-from provenance_guard.provenance.record import Context, Parent, ParentRole, Resource
-from provenance_guard.webui import compat, job
+from provenance_guard.provenance import Context, Parent, find_parent
+from provenance_guard.provenance.infotext_parser import snake_case
+from provenance_guard.provenance.record import ParentRole
+from provenance_guard.webui import compat, job, resources, runtime
 
-PARAMETERS = {
+if TYPE_CHECKING:
+    from provenance_guard.guard import Guard
+
+_FIELDS = {
     "sampler": "sampler_name",
     "schedule_type": "scheduler",
     "steps": "steps",
@@ -29,10 +31,7 @@ PARAMETERS = {
     "batch_size": "batch_size",
     "batch_count": "n_iter",
     "styles": "styles",
-    "variation_seed_strength": "subseed_strength",
-    "seed_resize_from_width": "seed_resize_from_w",
-    "seed_resize_from_height": "seed_resize_from_h",
-    "denoising_strength": "denoising_strength",
+    "subseed_strength": "subseed_strength",
     "restore_faces": "restore_faces",
     "tiling": "tiling",
     "eta": "eta",
@@ -43,7 +42,9 @@ PARAMETERS = {
     "refiner": "refiner_checkpoint",
     "refiner_switch_at": "refiner_switch_at",
     "distilled_cfg_scale": "distilled_cfg_scale",
-    "hires": "enable_hr",
+}
+_HIRES_FIELDS = {
+    "denoising_strength": "denoising_strength",
     "hires_upscale": "hr_scale",
     "hires_upscaler": "hr_upscaler",
     "hires_steps": "hr_second_pass_steps",
@@ -54,41 +55,65 @@ PARAMETERS = {
     "hires_sampler": "hr_sampler_name",
     "hires_schedule_type": "hr_scheduler",
     "hires_checkpoint": "hr_checkpoint_name",
-    "resize_mode": "resize_mode",
-    "mask_blur": "mask_blur",
-    "inpainting_fill": "inpainting_fill",
-    "inpaint_full_resolution": "inpaint_full_res",
-    "inpaint_padding": "inpaint_full_res_padding",
-    "inpaint_mask_inverted": "inpainting_mask_invert",
-    "initial_noise_multiplier": "initial_noise_multiplier",
-    "image_cfg_scale": "image_cfg_scale",
 }
-"""Names in the record and the fields of ``p`` that they are read from."""
+_IMG2IMG_FIELDS = {
+    "denoising_strength": "denoising_strength",
+    "resize_mode": "resize_mode",
+    "image_cfg_scale": "image_cfg_scale",
+    "noise_multiplier": "initial_noise_multiplier",
+}
+_INPAINT_FIELDS = {
+    "mask_blur": "mask_blur",
+    "masked_content": "inpainting_fill",
+    "inpaint_only_masked": "inpaint_full_res",
+    "masked_area_padding": "inpaint_full_res_padding",
+    "mask_inverted": "inpainting_mask_invert",
+}
+"""Names in the record, and the fields of ``p`` that they are read from."""
 
 _EMPTY: tuple[object, ...] = (None, "", [], {})
 _RECORD_ID = re.compile(rf"{job.ID_KEY}: ([0-9a-f]{{32}})\b")
 
 
 def capture_run(p: Any) -> Context:
-    """A run before it starts: all its seeds and prompts."""
-    parameters = _read_parameters(p) | {"seeds": list(p.all_seeds), "prompts": _distinct(p.all_prompts)}
-    return Context(origin=_origin(p), parameters=parameters, user=p.user, job=compat.current_job())
+    """A run before it starts: all its prompts and seeds."""
+    asked: dict[str, Json] = {
+        "prompts": _distinct(p.all_prompts),
+        "negative_prompts": _distinct(p.all_negative_prompts),
+        "seeds": _plain(p.all_seeds),
+        "subseeds": _plain(p.all_subseeds),
+    }
+    return Context(origin=_origin(p), parameters=_parameters(p) | asked, user=p.user, job=compat.current_job())
 
 
 def capture_picture(p: Any, index: int, parents: tuple[Parent, ...]) -> Context:
     """One finished picture: number ``index`` of the running batch."""
+    its_own: dict[str, Json] = {
+        "prompt": p.prompts[index],
+        "negative_prompt": p.negative_prompts[index],
+        "seed": p.seeds[index],
+        "subseed": p.subseeds[index],
+        "batch_number": p.iteration,
+        "batch_pos": index,
+        "unfinished": compat.interrupted(),
+    }
     return Context(
         origin=_origin(p),
-        parameters=_read_parameters(p) | _of_picture(p, index),
-        resources=tuple(resources(p)),
+        parameters=_parameters(p) | its_own,
+        resources=resources.describe_models(p, runtime.hasher()),
         parents=parents,
-        environment=_environment(),
+        environment=_environment() | {"options": compat.changed_options()},
         user=p.user,
         job=compat.current_job(),
     )
 
 
-def capture_extras(source: Image.Image, steps: Mapping[str, Any]) -> Context:
+def capture_parents(p: Any, guard: Guard) -> tuple[Parent, ...]:
+    """The pictures that a run starts from. To be read before the host prepares them (hook ``process``)."""
+    return tuple(_recognise(role, image, guard) for role, image in _sources(p))
+
+
+def capture_extras(source: Image.Image, steps: Mapping[str, Any], guard: Guard) -> Context:
     """A picture that was only changed. ``steps`` are what the other Extras steps tell of their work.
 
     Its infotext is that of the picture that came in, as it came in.
@@ -97,86 +122,47 @@ def capture_extras(source: Image.Image, steps: Mapping[str, Any]) -> Context:
     return Context(
         origin="webui.extras",
         infotext=infotext if isinstance(infotext, str) else None,
-        parents=(describe_parent("extras_input", source),),
-        environment=compat.versions() | compat.device_description() | {"extras": _plain(dict(steps))},
+        parents=(_recognise("extras_input", source, guard),),
+        environment=_environment() | {"extras": _plain(dict(steps))},
         job=compat.current_job(),
     )
 
 
-def capture_parents(p: Any) -> tuple[Parent, ...]:
-    """The pictures that a run starts from. To be read before the host prepares them (hook ``process``)."""
-    return tuple(describe_parent(role, image) for role, image in _sources(p))
+def _recognise(role: ParentRole, image: Image.Image, guard: Guard) -> Parent:
+    def find_pixels(pixel_sha256: str) -> str | None:
+        events = guard.ledger.find_pixels(pixel_sha256)
+        return next((event.record_id for event in reversed(events) if event.record_id), None)
+
+    return find_parent(role, image, find_pixels=find_pixels, label_id=_claimed_record_id(image))
 
 
-def describe_parent(role: ParentRole, image: Image.Image) -> Parent:
-    """A picture that came in, with the record id that its text claims."""
-    claimed = claimed_record_id(image)
-    return Parent(role, pictures.pixel_sha256(image), claimed, "label" if claimed else None)
-
-
-def claimed_record_id(image: Image.Image) -> str | None:
-    """The record id in a picture's text chunks: the newest when an Extras step added its own. Anybody can copy such text."""
+def _claimed_record_id(image: Image.Image) -> str | None:
+    """The record id in a picture's text chunks: that of a later Extras step first. Anybody can copy such text."""
     texts = (image.info.get(key) for key in ("extras", "postprocessing", "parameters"))
     found = (_RECORD_ID.search(text) for text in texts if isinstance(text, str))
     return next((match[1] for match in found if match), None)
 
 
-def resources(p: Any) -> Iterator[Resource]:
-    """The model files that take part, LoRAs as they were really loaded."""
-    checkpoint = compat.checkpoint()
-    if checkpoint is not None:
-        yield _describe("checkpoint", checkpoint.name_for_extra, Path(checkpoint.filename), checkpoint.sha256)
-    vae = compat.vae_file()
-    if vae is not None:
-        yield _describe("vae", vae.stem, vae)
-    for module in compat.forge_modules():
-        yield _describe("module", module.stem, module)
-    for network in compat.loaded_networks():
-        on_disk = network.network_on_disk
-        found = _describe("lora", network.name, Path(on_disk.filename), on_disk.hash)
-        yield dataclasses.replace(found, weight=network.unet_multiplier)
-    for name in _embeddings_used(p):
-        file = compat.embedding_file(name)
-        if file is not None:
-            yield _describe("embedding", name, file)
-    for network in compat.hypernetworks():
-        yield _describe("hypernetwork", network.name, Path(network.filename))
-
-
-def _describe(
-    kind: Literal["checkpoint", "vae", "lora", "embedding", "hypernetwork", "module"],
-    name: str,
-    path: Path,
-    declared_hash: str | None = None,
-) -> Resource:
-    return Resource(kind, name, path.name, declared_hash=declared_hash)
-
-
-def _read_parameters(p: Any) -> dict[str, Json]:
-    hires = bool(getattr(p, "enable_hr", False))
-    fields = {name: field for name, field in PARAMETERS.items() if hires or not name.startswith("hires")}
-    found = {name: _plain(getattr(p, field, None)) for name, field in fields.items()}
-    extra = {key: _plain(value) for key, value in p.extra_generation_params.items() if not callable(value)}
-    parameters: dict[str, Json] = {name: value for name, value in found.items() if value not in _EMPTY}
-    if extra:
-        parameters["extra"] = extra
-    return parameters
-
-
-def _of_picture(p: Any, index: int) -> dict[str, Json]:
-    return {
-        "prompt": p.prompts[index],
-        "negative_prompt": p.negative_prompts[index],
-        "seed": p.seeds[index],
-        "variation_seed": p.subseeds[index],
-        "iteration": p.iteration,
-        "batch_index": index,
-        "unfinished": compat.interrupted(),
-    }
+def _parameters(p: Any) -> dict[str, Json]:
+    """What the host adds to the infotext by itself, then the fields of ``p``, which win."""
+    fields = dict(_FIELDS)
+    if getattr(p, "enable_hr", False):
+        fields |= _HIRES_FIELDS
+    if getattr(p, "init_images", None):
+        fields |= _IMG2IMG_FIELDS
+    if getattr(p, "image_mask", None):
+        fields |= _INPAINT_FIELDS
+    told = {snake_case(key): value for key, value in p.extra_generation_params.items() if not callable(value)}
+    read = {name: getattr(p, field, None) for name, field in fields.items()}
+    found = {name: _plain(value) for name, value in (told | {k: v for k, v in read.items() if v not in _EMPTY}).items()}
+    clip_skip = compat.option("CLIP_stop_at_last_layers", 1)
+    if clip_skip > 1:
+        found["clip_skip"] = clip_skip
+    return {name: value for name, value in found.items() if value not in _EMPTY}
 
 
 def _environment() -> dict[str, Json]:
-    return compat.versions() | compat.device_description() | {"options": compat.changed_options()}
+    return compat.versions() | compat.device_description()
 
 
 def _origin(p: Any) -> Literal["webui.txt2img", "webui.img2img"]:
@@ -192,12 +178,6 @@ def _sources(p: Any) -> Iterator[tuple[ParentRole, Image.Image]]:
     for role, image in candidates:
         if isinstance(image, Image.Image):
             yield role, image
-
-
-def _embeddings_used(p: Any) -> list[str]:
-    """The host tells the embeddings it met in the prompts as ``name: hash, name: hash``."""
-    told = p.extra_generation_params.get("TI hashes")
-    return [pair.split(":")[0].strip() for pair in told.split(",")] if isinstance(told, str) else []
 
 
 def _distinct(texts: list[str]) -> list[Json]:

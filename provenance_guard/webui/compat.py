@@ -135,6 +135,12 @@ def checkpoint() -> Any | None:
     return getattr(shared.sd_model, "sd_checkpoint_info", None)
 
 
+def checkpoint_file() -> Path | None:
+    """The file of the checkpoint, if it is loaded already."""
+    described = checkpoint()
+    return Path(described.filename) if described is not None else None
+
+
 def vae_file() -> Path | None:
     """The loaded VAE file, None when the checkpoint's own is used."""
     name = getattr(sd_vae, "loaded_vae_file", None)

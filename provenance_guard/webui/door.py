@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from provenance_guard.webui import options
+from provenance_guard.webui import compat, options
 
 if TYPE_CHECKING:
     from provenance_guard.config import Mode
@@ -72,15 +72,16 @@ def may_be_skipped(wish: Wish) -> bool:
     return not wish.enabled and options.policy_file() is None
 
 
-def admit(capture: Callable[[], Context]) -> tuple[str, ...]:
+def admit(capture: Callable[[Guard], Context]) -> tuple[str, ...]:
     """Log a run before it starts. Returns sentences about what failed."""
     try:
-        return _guard().admit(capture()).failures
+        guard = _guard()
+        return guard.admit(capture(guard)).failures
     except Exception as error:
         return (_explain("The run could not be logged", error),)
 
 
-def release(image: Image.Image, capture: Callable[[], Context], wish: Wish) -> tuple[Image.Image, Passage]:
+def release(image: Image.Image, capture: Callable[[Guard], Context], wish: Wish) -> tuple[Image.Image, Passage]:
     """Screen, mark and record a finished picture; ``capture`` tells what is known about it.
 
     Returns all that may leave, and how it came out.
@@ -88,8 +89,7 @@ def release(image: Image.Image, capture: Callable[[], Context], wish: Wish) -> t
     try:
         guard = _guard()
         policy = guard.config.policy.narrow(mode=wish.mode)
-        context = capture()
-        passed = guard.release(image, context, policy=policy)
+        passed = guard.release(image, capture(guard), policy=policy)
     except Exception as error:
         return refuse(image, error)
     slim = dataclasses.replace(passed, image=_NO_PICTURE)
@@ -104,15 +104,17 @@ def refuse(image: Image.Image, error: Exception) -> tuple[Image.Image, Passage]:
     return image, Passage(False, (message,))
 
 
-def seal(image: Image.Image, passage: Passage, path: Path) -> tuple[str, ...]:
-    """Finish the file to which the host saved ``image``. Returns sentences about what failed.
+def seal(image: Image.Image, passage: Passage, requested: str) -> tuple[str, ...]:
+    """Finish the file that the host wrote for ``image`` when ``requested`` was asked for. Returns what failed.
 
     When the policy withholds a picture whose file could not be sealed, the pixels in memory are covered too: the host
     still has them for gallery and API.
     """
     if passage.release is None:
         return ()
+    path = Path(requested)
     try:
+        path = compat.written_file(requested)
         sealed = _guard().seal(passage.release, path)
     except Exception as error:
         message = _explain(f"{path.name} could not be labelled and logged", error)

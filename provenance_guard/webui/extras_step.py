@@ -13,7 +13,8 @@ from modules import scripts_postprocessing
 from provenance_guard.webui import accordion, door, job
 
 if TYPE_CHECKING:
-    from provenance_guard.provenance.record import Context
+    from provenance_guard.guard import Guard
+    from provenance_guard.provenance import Context
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class ProvenanceGuardExtras(scripts_postprocessing.ScriptPostprocessing):
             return
         try:
             info = dict(pp.info)
-            pp.image, passage = door.release(pp.image, lambda: _capture(source, info), wish)
+            pp.image, passage = door.release(pp.image, lambda guard: _capture(source, info, guard), wish)
         except Exception as error:
             pp.image, passage = door.refuse(pp.image, error)
         job.remember(pp.image, passage)
@@ -50,7 +51,7 @@ class ProvenanceGuardExtras(scripts_postprocessing.ScriptPostprocessing):
         pp.info[job.DECISION_KEY] = " ".join(passage.messages) or passage.action
 
 
-def _capture(source: Any, info: dict[str, Any]) -> Context:
+def _capture(source: Any, info: dict[str, Any], guard: Guard) -> Context:
     from provenance_guard.webui import capture
 
-    return capture.capture_extras(source, info)
+    return capture.capture_extras(source, info, guard)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from modules import script_callbacks, scripts
@@ -16,7 +16,8 @@ from modules import script_callbacks, scripts
 from provenance_guard.webui import accordion, compat, door, job, options
 
 if TYPE_CHECKING:
-    from provenance_guard.provenance.record import Context
+    from provenance_guard.guard import Guard
+    from provenance_guard.provenance import Context
 
 logger = logging.getLogger(__name__)
 
@@ -41,10 +42,13 @@ class ProvenanceGuardScript(scripts.Script):
 
     def process(self, p: Any, *controls: Any) -> None:
         current = job.of(p)
-        with _reported("log the run", current):
-            if not door.may_be_skipped(current.wish):
-                current.parents = _capture().capture_parents(p)
-                current.troubles += door.admit(lambda: _capture().capture_run(p))
+        if not door.may_be_skipped(current.wish):
+            current.troubles += door.admit(lambda guard: _capture_run(p, current, guard))
+
+    def process_batch(self, p: Any, *controls: Any, **batch: Any) -> None:
+        with suppress(Exception):  # Each picture meets the same failure again, and there it counts.
+            if not door.may_be_skipped(job.of(p).wish):
+                _request_hashes(p)
 
     def postprocess_image(self, p: Any, pp: Any, *controls: Any) -> None:
         if not compat.has_composite_hook():
@@ -56,8 +60,9 @@ class ProvenanceGuardScript(scripts.Script):
     def postprocess(self, p: Any, processed: Any, *controls: Any) -> None:
         current = job.of(p)
         with _reported("show the verdicts", current):
-            for line in current.summary():
-                processed.comments += f"{line}\n"
+            skipped = door.may_be_skipped(current.wish)
+            lines = ["Provenance Guard was off for this job."] if skipped else current.summary()
+            processed.comments += "".join(f"{line}\n" for line in lines)
 
 
 def register() -> None:
@@ -82,29 +87,38 @@ def _exchange(p: Any, pp: Any) -> None:
         return
     index = getattr(p, "batch_index", 0)
     compat.show_activity("Provenance Guard")
-    pp.image, passage = door.release(pp.image, lambda: _capture_picture(p, index, current), current.wish)
+    pp.image, passage = door.release(pp.image, lambda guard: _capture_picture(p, index, current, guard), current.wish)
     compat.show_activity(None)
     current.passages[p.iteration, index] = passage
     job.remember(pp.image, passage)
 
 
-def _capture_picture(p: Any, index: int, current: job.Job) -> Context:
-    if current.parents is None:  # the hook ``process`` was missed or failed
-        current.parents = _capture().capture_parents(p)
-    return _capture().capture_picture(p, index, current.parents)
-
-
-def _capture() -> Any:
+def _capture_run(p: Any, current: job.Job, guard: Guard) -> Context:
     from provenance_guard.webui import capture
 
-    return capture
+    current.parents = capture.capture_parents(p, guard)
+    return capture.capture_run(p)
+
+
+def _capture_picture(p: Any, index: int, current: job.Job, guard: Guard) -> Context:
+    from provenance_guard.webui import capture
+
+    if current.parents is None:  # the hook ``process`` was missed or failed
+        current.parents = capture.capture_parents(p, guard)
+    return capture.capture_picture(p, index, current.parents)
+
+
+def _request_hashes(p: Any) -> None:
+    from provenance_guard.webui import resources, runtime
+
+    resources.request_hashes(p, runtime.hasher())
 
 
 def _on_image_saved(params: Any) -> None:
     passage = job.passage_of(params.image)
     if passage is None:
         return
-    troubles = door.seal(params.image, passage, compat.written_file(params.filename))
+    troubles = door.seal(params.image, passage, params.filename)
     if troubles and params.p is not None:
         job.of(params.p).troubles += troubles
 

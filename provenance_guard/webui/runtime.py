@@ -14,11 +14,15 @@ from provenance_guard.webui import compat, configuration
 if TYPE_CHECKING:
     from provenance_guard.config import Config
     from provenance_guard.guard import Guard
+    from provenance_guard.provenance import ResourceHasher
 
 logger = logging.getLogger(__name__)
 
 _lock = threading.RLock()
 _guard: Guard | None = None
+_hasher: ResourceHasher | None = None
+
+HASHES_FILE = "model-hashes.sqlite3"
 
 
 def guard() -> Guard:
@@ -34,8 +38,19 @@ def guard() -> Guard:
         return _guard
 
 
+def hasher() -> ResourceHasher:
+    """Hashes model files in the background; one per process. Raises ConfigError."""
+    global _hasher
+    from provenance_guard.provenance import ResourceHasher
+
+    with _lock:
+        if _hasher is None:
+            _hasher = ResourceHasher(guard().config.data_directory / HASHES_FILE)
+        return _hasher
+
+
 def warm_up() -> None:
-    """In the background: import the heavy parts, read the references, look at the extensions' repositories.
+    """In the background: import the heavy parts, hash the checkpoint, read the references and the extensions' commits.
 
     A failure is only logged here; the first picture meets it again, and there it counts.
     """
@@ -53,6 +68,9 @@ def _prepare() -> None:
     try:
         compat.versions()
         ready = guard()
+        for file in (compat.checkpoint_file(), compat.vae_file()):
+            if file is not None:
+                hasher().request(file)
         if ready.config.policy.mode != "off":
             ready.sync_references()
     except Exception as error:

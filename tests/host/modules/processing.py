@@ -170,6 +170,7 @@ def _process_images_inner(p: StableDiffusionProcessing, runner: scripts.ScriptRu
         batch = slice(n * p.batch_size, (n + 1) * p.batch_size)
         p.prompts, p.negative_prompts = p.all_prompts[batch], p.all_negative_prompts[batch]
         p.seeds, p.subseeds = p.all_seeds[batch], p.all_subseeds[batch]
+        runner.call("process_batch", p, batch_number=n, prompts=p.prompts, seeds=p.seeds, subseeds=p.subseeds)
         if n == 0:  # the host writes params.txt here
             create_infotext(p, p.all_prompts, p.all_seeds, p.all_subseeds, position_in_batch=0, iteration=0)
         for i, seed in enumerate(p.seeds):

@@ -40,6 +40,8 @@ class Script:
 
     def process(self, p: Any, *args: Any) -> None: ...
 
+    def process_batch(self, p: Any, *args: Any, **kwargs: Any) -> None: ...
+
     def postprocess_image(self, p: Any, pp: PostprocessImageArgs, *args: Any) -> None: ...
 
     def postprocess_image_after_composite(self, p: Any, pp: PostprocessImageArgs, *args: Any) -> None: ...
@@ -53,11 +55,11 @@ class ScriptRunner:
         for script in self.alwayson_scripts:
             script.is_img2img = is_img2img
 
-    def call(self, hook: str, p: Any, *arguments: Any) -> None:
+    def call(self, hook: str, p: Any, *arguments: Any, **named: Any) -> None:
         """Run one hook of every script (the host has a method for each)."""
         for script in self.alwayson_scripts:
             try:
-                getattr(script, hook)(p, *arguments, *p.script_args[script.args_from : script.args_to])
+                getattr(script, hook)(p, *arguments, *p.script_args[script.args_from : script.args_to], **named)
             except Exception:
                 errors.report(f"Error running {hook}", exc_info=True)
 
