@@ -34,6 +34,7 @@ from provenance_guard.provenance.record import Context, Record, bare_name, new_r
 from provenance_guard.provenance.redaction import redact
 from provenance_guard.signing import Signer
 from provenance_guard.similarity import Library, SyncReport, Verdict
+from provenance_guard.similarity.embedding import load_embedder
 from provenance_guard.watermark import KeyRing, Payload, Watermarker
 
 logger = logging.getLogger(__name__)
@@ -137,7 +138,11 @@ class Guard:
         """The reference library in the data directory, as it is (see ``sync_references``)."""
         with self._lock:
             if self._library is None:
-                self._library = Library.open(self.config.data_directory / LIBRARY_FOLDER, device=self.device)
+                settings = self.config.settings
+                embedder = load_embedder(settings.embedding_model, settings.embedding_checkpoint, self.device)
+                self._library = Library.open(
+                    self.config.data_directory / LIBRARY_FOLDER, device=self.device, embedder=embedder
+                )
             return self._library
 
     @property
@@ -181,7 +186,11 @@ class Guard:
             if not self._references_synced:
                 self.sync_references()
         return self.library.screen(
-            image, review=limits.review, near_copy=limits.near_copy, semantic_review=limits.semantic_review
+            image,
+            folders=limits.references or None,  # a policy without folders means everything that was ever indexed
+            review=limits.review,
+            near_copy=limits.near_copy,
+            semantic_review=limits.semantic_review,
         )
 
     # The door

@@ -210,6 +210,17 @@ def test_an_empty_reference_folder_is_fine_and_said_so(tmp_path, home, capsys):
     assert any("nothing to compare" in note for note in document["pictures"][0]["notes"])
 
 
+def test_only_the_named_references_are_compared_with(tmp_path, references, home, capsys):
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(EXAMPLES / "references" / "tenniel-white-rabbit.jpg", other)
+    levels = [
+        run_json(capsys, "screen", NEAR_COPY, "--references", folder, *home)[1]["pictures"][0]["level"]
+        for folder in (references, other, references)
+    ]
+    assert levels == ["near_copy", "clean", "near_copy"]
+
+
 def test_screen_explains_with_a_picture(tmp_path, references, home, blocking, capsys):
     code, document = run_json(
         capsys, "screen", NEAR_COPY, "--references", references, "--explain", tmp_path / "why", *home, *blocking
