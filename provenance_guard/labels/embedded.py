@@ -69,6 +69,26 @@ def read_labels(path: Path) -> Labels | None:
     return None if labels == Labels() else labels
 
 
+def carry_packet(source: Path, target: Path) -> bool:
+    """Give ``target``, a copy saved by a library that drops it, the XMP of ``source``: marks and names of others must survive.
+
+    Our own record id stays behind, because it belongs to the very picture that was labelled. False when there is nothing to carry, or a format carries none. Raises LabelError and OutputError as ``write_labels``.
+    """
+    original, copy = _read(source), _read(target)
+    names = _identify(source, original), _identify(target, copy)
+    if not all(map(containers.can_carry, names)):
+        return False
+    packets = containers.read_packets(names[0], original)
+    if not packets:
+        return False
+    packet = Packet(packets)
+    packet.set(iptc.to_properties(Labels()))
+    changed = containers.replace_packets(names[1], copy, packet.to_bytes())
+    if changed != copy:
+        files.write_atomically(target, changed)
+    return True
+
+
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
