@@ -1,4 +1,4 @@
-"""How fast the ledger is: python benchmarks/ledger.py [--events 100000] [--folder DIR] [--json FILE]
+"""How fast the ledger is: python benchmarks/ledger.py [--events 100000] [--search N] [--folder DIR] [--json FILE]
 
 Appends run beside plain SQLite (same pragmas, same bytes, one index, no hashing), in turns, so that both meet the same load.
 Prints a Markdown table; ``--json`` writes the same numbers for machines.
@@ -7,6 +7,7 @@ Prints a Markdown table; ``--json`` writes the same numbers for machines.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import random
 import sqlite3
@@ -24,6 +25,7 @@ sys.path.insert(0, str(ROOT))
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: E402
 
 from provenance_guard.ledger import Ledger, NewEvent, events, merkle, verify_ledger  # noqa: E402
+from provenance_guard.ledger.search import SearchIndex  # noqa: E402
 from provenance_guard.signing import Signer  # noqa: E402
 
 WORDS = [
@@ -152,9 +154,59 @@ def measure_reading(path: Path, signer: Signer) -> dict[str, float]:
     return numbers
 
 
+def measure_search(path: Path, count: int) -> dict[str, float]:
+    """Search over an index of ``count`` pictures; prompts of 25 words from a vocabulary of 20,000 with Zipf's distribution."""
+    chance = random.Random(1)
+    vocabulary = [f"word{number}" for number in range(20_000)]
+    weights = list(itertools.accumulate(1 / (rank + 1) for rank in range(len(vocabulary))))
+
+    def picture(seq: int) -> events.Event:
+        prompt = " ".join(chance.choices(vocabulary, cum_weights=weights, k=25))
+        body = {
+            "context": {
+                "parameters": {
+                    "prompt": prompt,
+                    "negative_prompt": "blurry, bad hands",
+                    "seed": chance.randrange(1 << 32),
+                },
+                "resources": [{"kind": "lora", "name": f"style_{chance.randrange(200)}", "sha256": "ab" * 32}],
+            },
+            "verdict": {"level": "near_copy" if chance.random() < 0.001 else "clean"},
+        }
+        return events.Event(seq, "", "picture.released", None, body, b"x", b"x" * 32, "")
+
+    with SearchIndex.open(path, "benchmark") as index:
+        begin = time.process_time()
+        for start in range(0, count, 5000):
+            index.add([picture(seq) for seq in range(start, min(start + 5000, count))])
+        numbers = {
+            "search: events indexed": float(count),
+            "search: indexing, CPU (us/event)": (time.process_time() - begin) / count * 1e6,
+        }
+        queries = {
+            "a common word": "word0",
+            "two common words": "word0 word3",
+            "five words": "word0 word1 word2 word30 word200",
+            "a rare word": "word19000",
+            "a common and a rare word": "word0 word19000",
+            "a phrase of common words": '"word0 word1 word2"',
+            "words that never meet": "word19000 word19001",
+            "lora and verdict": "lora:style_7 verdict:near_copy",
+            "a beginning": "word199*",
+            "a seed": "seed:12345",
+        }
+        for name, query in queries.items():
+            times = [1000 * timed(lambda: index.find(query)) for _ in range(5)]  # noqa: B023
+            numbers[f"search: {name}, median (ms)"] = statistics.median(times)
+            numbers[f"search: {name}, first (ms)"] = times[0]
+    numbers["search: index size (MB)"] = sum(entry.stat().st_size for entry in path.parent.glob("*.search*")) / 1e6
+    return numbers
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=100_000, help="size of the large ledger")
+    parser.add_argument("--search", type=int, default=0, metavar="N", help="measure search over N pictures as well")
     parser.add_argument("--folder", type=Path, help="where to write (default: the folder for temporary files)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers as JSON too")
     arguments = parser.parse_args()
@@ -166,6 +218,9 @@ def main() -> None:
             numbers.update(compare_appends(folder, signer, group, groups))
         fill(folder / "large.sqlite3", signer, arguments.events)
         numbers.update(measure_reading(folder / "large.sqlite3", signer))
+        if arguments.search:
+            (folder / "search").mkdir()
+            numbers.update(measure_search(folder / "search" / "large.sqlite3", arguments.search))
     print("| what | value |\n|---|---:|")
     for what, value in numbers.items():
         print(f"| {what} | {value:,.3g} |" if value < 1000 else f"| {what} | {value:,.0f} |")

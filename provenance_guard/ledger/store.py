@@ -10,7 +10,7 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,13 @@ from provenance_guard import files
 from provenance_guard.clock import format_time, utc_now
 from provenance_guard.errors import LedgerError
 from provenance_guard.json_types import Json
-from provenance_guard.ledger import database, events, merkle, search, tables
+from provenance_guard.ledger import database, events, heads, merkle, search, tables
 from provenance_guard.ledger.checkpoint import ORIGIN_PREFIX, Checkpoint
 from provenance_guard.ledger.events import Event, NewEvent
 from provenance_guard.ledger.proof import Proof
 from provenance_guard.ledger.search import SearchIndex
 from provenance_guard.ledger.tables import Erasure
 from provenance_guard.signing import Signer
-
-CHECKPOINT_EVENTS = 256
-CHECKPOINT_INTERVAL = timedelta(minutes=10)
 
 _PAGE = 256
 _NO_SEQ = 1 << 62  # above every sequence number
@@ -101,9 +98,20 @@ class Ledger:
         with self._use() as connection, database.transaction(connection):
             size = tables.event_count(connection)
             latest = tables.latest_checkpoint(connection)
-            if latest and latest.size == size:
+            if size == 0 or (latest and latest.size == size):
                 return latest
-            return self._write_checkpoint(connection, size) if size else None
+            checkpoint = heads.sign_head(connection, self.origin, size, self.signer)
+            heads.store_checkpoint(connection, checkpoint)
+            return checkpoint
+
+    def add_signatures(self, note: str) -> Checkpoint:
+        """Take over the signatures that others put below an exported checkpoint of this ledger; returns it with all of them.
+
+        The signatures are not checked here: who trusts a witness checks with ``Checkpoint.cosigned_at``.
+        Raises LedgerError when the text is no checkpoint, or none of this ledger.
+        """
+        with self._use() as connection, database.transaction(connection):
+            return heads.add_signatures(connection, Checkpoint.parse(note))
 
     def erase(self, seqs: Iterable[int], reason: str, *, what: Erasure = "private") -> Event:
         """Remove content of events for good, and record that in a new event. The tree stays verifiable.
@@ -236,7 +244,11 @@ class Ledger:
         Raises LedgerError when there is neither such a checkpoint nor a signer.
         """
         with self._use() as connection, database.snapshot(connection):
-            checkpoint = self._covering_checkpoint(connection, tables.checked_seq(connection, seq))
+            checkpoint = heads.covering_checkpoint(connection, tables.checked_seq(connection, seq))
+            if checkpoint is None:
+                checkpoint = heads.sign_head(
+                    connection, self.origin, tables.event_count(connection), self._required_signer()
+                )
             node = tables.node_reader(connection)
             path = merkle.inclusion_path(seq, checkpoint.size, node)
             return Proof(seq, node(0, seq), tuple(path), checkpoint).to_json()
@@ -279,12 +291,19 @@ class Ledger:
             return False
         return True
 
+    def _required_signer(self) -> Signer:
+        if self.signer is None:
+            raise LedgerError(
+                "No checkpoint covers this event yet.", next_step="Open the ledger with its signing key and try again."
+            )
+        return self.signer
+
     def _append_in_transaction(self, connection: sqlite3.Connection, wanted: Sequence[NewEvent]) -> list[Event]:
         key_event = self._key_event(connection)
         appended = self._write(connection, [*key_event, *wanted])
         size = appended[-1].seq + 1
-        if self._checkpoint_due(connection, size):
-            self._write_checkpoint(connection, size)
+        if self.signer and heads.checkpoint_due(connection, size):
+            heads.store_checkpoint(connection, heads.sign_head(connection, self.origin, size, self.signer))
         return appended[len(key_event) :]
 
     def _write(self, connection: sqlite3.Connection, new_events: Sequence[NewEvent]) -> list[Event]:
@@ -315,40 +334,6 @@ class Ledger:
         if any(events.read_event(row[0]).body.get("public_key") == public_key for row in rows):
             return []
         return [NewEvent(events.KEY_ADDED, {"origin": self.origin, "public_key": public_key})]
-
-    def _checkpoint_due(self, connection: sqlite3.Connection, size: int) -> bool:
-        if self.signer is None:
-            return False
-        latest = tables.latest_checkpoint(connection)
-        covered = latest.size if latest else 0
-        if size - covered >= CHECKPOINT_EVENTS:
-            return True
-        waiting_since = tables.event_time(connection, covered)
-        now = utc_now()
-        # A clock that was set back must not put checkpoints off for long.
-        return not format_time(now - CHECKPOINT_INTERVAL) < waiting_since <= format_time(now)
-
-    def _write_checkpoint(self, connection: sqlite3.Connection, size: int) -> Checkpoint:
-        checkpoint = self._sign(connection, size)
-        row = (size, format_time(utc_now()), checkpoint.text())
-        connection.execute("INSERT INTO checkpoint VALUES (?, ?, ?)", row)
-        return checkpoint
-
-    def _sign(self, connection: sqlite3.Connection, size: int) -> Checkpoint:
-        assert self.signer is not None
-        return Checkpoint.sign(self.origin, size, merkle.tree_root(size, tables.node_reader(connection)), self.signer)
-
-    def _covering_checkpoint(self, connection: sqlite3.Connection, seq: int) -> Checkpoint:
-        query = "SELECT note FROM checkpoint WHERE size > ? ORDER BY size LIMIT 1"
-        row = connection.execute(query, (seq,)).fetchone()
-        if row:
-            return Checkpoint.parse(row[0])
-        if self.signer is None:
-            raise LedgerError(
-                f"No checkpoint covers event {seq} yet.",
-                next_step="Open the ledger with its signing key and try again.",
-            )
-        return self._sign(connection, tables.event_count(connection))
 
     def _first_since(self, time: str) -> int:
         with self._use() as connection:

@@ -14,7 +14,7 @@ from unittest import mock
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from provenance_guard.ledger import Ledger, NewEvent, database, events, store
+from provenance_guard.ledger import Ledger, NewEvent, database, events, heads, store
 from provenance_guard.signing import Signer
 
 HERE = Path(__file__).parent
@@ -56,6 +56,7 @@ def write_ledger(path: Path) -> dict:
         mock.patch.object(events, "new_salt", lambda: next(salts)),
         mock.patch.object(store, "utc_now", clock),
         mock.patch.object(database, "utc_now", clock),
+        mock.patch.object(heads, "utc_now", clock),
         mock.patch.object(database.secrets, "token_hex", lambda size: "00112233445566778899aabbccddeeff"),
     ):
         ledger = Ledger.open(path, SIGNER)

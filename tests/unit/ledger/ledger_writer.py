@@ -9,12 +9,12 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from ledger_samples import picture
 
-from provenance_guard.ledger import Ledger, store
+from provenance_guard.ledger import Ledger, heads
 from provenance_guard.signing import Signer
 
 
 def write(path: Path) -> None:
-    store.CHECKPOINT_EVENTS = 16
+    heads.CHECKPOINT_EVENTS = 16
     signer = Signer(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
     ledger = Ledger.open(path, signer)
     while True:

@@ -10,7 +10,18 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from ledger_samples import picture
 
 from provenance_guard.errors import LedgerError
-from provenance_guard.ledger import Ledger, NewEvent, events, merkle, store, verify_ledger, verify_proof
+from provenance_guard.ledger import (
+    Checkpoint,
+    Ledger,
+    NewEvent,
+    events,
+    heads,
+    merkle,
+    store,
+    verify_ledger,
+    verify_proof,
+)
+from provenance_guard.ledger.checkpoint import Signature, note_key_id
 from provenance_guard.signing import Signer
 
 
@@ -18,6 +29,7 @@ class Clock:
     def __init__(self, monkeypatch) -> None:
         self.now = datetime(2026, 11, 22, 8, 0, tzinfo=timezone.utc)
         monkeypatch.setattr(store, "utc_now", lambda: self.now)
+        monkeypatch.setattr(heads, "utc_now", lambda: self.now)
 
     def advance(self, **step) -> None:
         self.now += timedelta(**step)
@@ -238,7 +250,7 @@ def test_a_changed_proof_does_not_hold(ledger, signer, change):
 def test_checkpoints_come_by_number_by_time_and_at_the_end(path, signer, monkeypatch):
     clock = Clock(monkeypatch)
     with Ledger.open(path, signer) as ledger:
-        ledger.append_many([picture(number) for number in range(store.CHECKPOINT_EVENTS)])
+        ledger.append_many([picture(number) for number in range(heads.CHECKPOINT_EVENTS)])
         assert [checkpoint.size for checkpoint in ledger.checkpoints()] == [257]
         ledger.append("note.added", {})
         clock.advance(minutes=9)
@@ -257,6 +269,28 @@ def test_checkpoints_come_by_number_by_time_and_at_the_end(path, signer, monkeyp
         assert all(checkpoint.verify(signer.public_bytes) for checkpoint in ledger.checkpoints())
     with Ledger.open(path, signer) as ledger:  # nothing new: no further checkpoint
         assert len(ledger.checkpoints()) == 4
+
+
+def test_cosignatures_are_kept(ledger, signer):
+    ledger.append_many([picture(number) for number in range(3)])
+    exported = ledger.checkpoint().text()
+    witness = Signer(Ed25519PrivateKey.generate())
+    seconds = 1_800_000_000
+    message = f"cosignature/v1\ntime {seconds}\n{Checkpoint.parse(exported).body()}".encode()
+    key_id = note_key_id("witness.example/1", witness.public_bytes, b"\x04")
+    line = Signature("witness.example/1", key_id, seconds.to_bytes(8, "big") + witness.sign(message))
+    for _ in range(2):  # a second time changes nothing
+        cosigned = ledger.add_signatures(exported + line.line())
+        assert ledger.checkpoints() == [cosigned]
+        assert cosigned.text() == exported + line.line()
+        assert cosigned.cosigned_at("witness.example/1", witness.public_bytes) == seconds
+    assert ledger.proof(1)["checkpoint"] == cosigned.text()
+    assert verify_ledger(ledger, public_keys=[signer.public_bytes]).sound
+    ledger.append("note.added", {})
+    ledger.checkpoint()
+    for wrong in ("nonsense", exported.replace("\n4\n", "\n3\n"), exported.replace("\n4\n", "\n5\n")):
+        with pytest.raises(LedgerError):
+            ledger.add_signatures(wrong)
 
 
 def test_threads_share_a_ledger(ledger):
