@@ -212,10 +212,13 @@ def _side_by_side(files: list[tuple[str, Path]], folder: Path) -> Path:
 
 def _compare(guard: Guard, image: Image.Image) -> tuple[str, Image.Image | None]:
     verdict = guard.screen(image)
-    return verdict_html(verdict), _explain(image, verdict.matches[0]) if verdict.matches else None
+    html = verdict_html(verdict)
+    if not verdict.matches:
+        return html, None
+    return markup.attempt(lambda: (html, _explain(image, verdict.matches[0])), lambda problem: (html + problem, None))
 
 
-def _explain(image: Image.Image, match: Match) -> Image.Image:
+def _explain(image: Image.Image, match: Match) -> Image.Image | None:
     return Image.open(io.BytesIO(explain_match(image, match)))
 
 
