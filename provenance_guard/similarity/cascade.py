@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 
 from provenance_guard.similarity import alignment, calibration, features, geometry, hashes
@@ -28,12 +27,10 @@ from provenance_guard.similarity.store import Content, Rows, Store, Vector
 THUMBNAIL_SIDE = 384
 
 _HASH_CANDIDATES = 6
-_LOCAL_CANDIDATES = 10
+_LOCAL_CANDIDATES = 12
 _SEMANTIC_CANDIDATES = 3
 _LEAST_HASH_COSINE = 0.3
 _ALIGNED_CANDIDATES = 5
-
-_POINT_SCALES = np.array([65535, 65535, 65535, 65536 / (2 * np.pi)])
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,7 @@ def analyse(picture: NormalPicture, sha256: str, embedder: Embedder | None) -> C
     local = features.describe(picture, features.REFERENCE_COUNT)
     vectors = [
         Vector(hashes.ALGORITHM, hashes.VERSION, hashes.hash_reference(picture).tobytes()),
-        Vector(features.ALGORITHM, features.VERSION, pack_features(local), len(local)),
+        Vector(features.ALGORITHM, features.VERSION, features.pack(local), len(local)),
     ]
     if embedder is not None:
         vectors.append(embed_vector(picture, embedder))
@@ -78,46 +75,32 @@ def embed_vector(picture: NormalPicture, embedder: Embedder) -> Vector:
     return Vector(embedder.algorithm, embedder.version, row.tobytes())
 
 
-def pack_features(local: LocalFeatures) -> bytes:
-    """300 x 128 int8 descriptors, then 300 x 4 little-endian uint16 points; unused entries are zero."""
-    descriptors = np.zeros((features.REFERENCE_COUNT, features.DESCRIPTOR), np.int8)
-    points = np.zeros((features.REFERENCE_COUNT, 4), "<u2")
-    descriptors[: len(local)] = local.descriptors
-    wrapped = local.points.astype(np.float64)
-    wrapped[:, 3] %= 2 * np.pi
-    points[: len(local)] = np.minimum(np.rint(wrapped * _POINT_SCALES), 65535).astype("<u2")
-    return descriptors.tobytes() + points.tobytes()
-
-
-def unpack_features(row: NDArray[np.uint8], count: int) -> LocalFeatures:
-    """The features of a packed row of which ``count`` entries are used."""
-    split = features.REFERENCE_COUNT * features.DESCRIPTOR
-    descriptors = row[:split].view(np.int8).reshape(-1, features.DESCRIPTOR)[:count]
-    points = row[split:].view("<u2").reshape(-1, 4)[:count] / _POINT_SCALES
-    return LocalFeatures(points.astype(np.float32), descriptors)
-
-
 class Cascade:
     """One state of a library, ready to be searched. Immutable: a changed library gets a new one."""
 
-    def __init__(self, store: Store, *, device: str | torch.device, embedder: Embedder | None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        device: str | torch.device,
+        embedder: Embedder | None,
+        folders: tuple[int, ...] | None = None,
+    ) -> None:
+        """``folders`` are the row numbers of the reference folders to search, all of them when None."""
         self.changes = store.changes()
-        self.paths = store.paths()
+        self.folders = folders
+        self.paths = store.paths(folders)
         self._thumbnail: Callable[[int], bytes | None] = store.thumbnail
         self._embedder = embedder
-        self._hash_rows = store.rows(hashes.ALGORITHM, hashes.VERSION)
+        self._hash_rows = store.rows(hashes.ALGORITHM, hashes.VERSION, folders)
         packed = self._hash_rows.gather().reshape(-1, hashes.BITS // 8)
         self._hashes: VectorIndex = ExactIndex(hashes.signs(packed) / hashes.BITS, device)
-        self._local_rows = store.rows(features.ALGORITHM, features.VERSION)
-        split = features.REFERENCE_COUNT * features.DESCRIPTOR
-        descriptors = self._local_rows.gather()[:, :split].view(np.int8)
-        self._local = LocalIndex(
-            descriptors.reshape(-1, features.REFERENCE_COUNT, features.DESCRIPTOR), features.SCALE, device
-        )
+        self._local_rows = store.rows(features.ALGORITHM, features.VERSION, folders)
+        self._local = LocalIndex(features.unpack_descriptors(self._local_rows.gather()), device)
         self._semantic_rows: Rows | None = None
         self._semantic: VectorIndex | None = None
         if embedder is not None:
-            self._semantic_rows = store.rows(embedder.algorithm, embedder.version)
+            self._semantic_rows = store.rows(embedder.algorithm, embedder.version, folders)
             vectors = self._semantic_rows.gather().reshape(len(self._semantic_rows), -1)
             self._semantic = ExactIndex(vectors.view(np.float16).astype(np.float32), device)
 
@@ -167,17 +150,18 @@ class Cascade:
 
     def _by_features(self, local: LocalFeatures) -> dict[int, Model]:
         """Stage C: the references with most votes for which a geometric model is found."""
-        variants = [features.variant(local, index).descriptors for index in range(len(features.VARIANTS))]
-        votes = self._local.votes(np.stack(variants)).max(axis=0)
-        order = np.argsort(-votes, kind="stable")[:_LOCAL_CANDIDATES]
+        variants = [features.variant(local, index) for index in range(len(features.VARIANTS))]
+        votes = self._local.votes(variants)
         models: dict[int, Model] = {}
-        for row in order[votes[order] > 0]:
-            reference = unpack_features(
-                self._local_rows.data[self._local_rows.slots[row]], int(self._local_rows.items[row])
-            )
-            model = geometry.propose_from_features(local, reference)
-            if model is not None:
-                models[int(self._local_rows.contents[row])] = model
+        for flat in np.argsort(-votes, axis=None, kind="stable")[:_LOCAL_CANDIDATES]:
+            index, row = divmod(int(flat), votes.shape[1])
+            if votes[index, row] <= 0:
+                break
+            reference = features.unpack(self._local_rows.data[self._local_rows.slots[row]])
+            model = geometry.propose_from_features(variants[index], reference, index)
+            content = int(self._local_rows.contents[row])
+            if model is not None and (content not in models or model.inliers > models[content].inliers):
+                models[content] = model
         return models
 
     def _verify(
@@ -195,7 +179,8 @@ class Cascade:
             by_hash = geometry.propose_from_hash(
                 picture, reference, hit.orientation, trimmed=hit.trimmed, inverted=hit.inverted
             )
-            proposals.append(replace(by_hash, inliers=nothing.inliers))
+            lines = model.lines if model is not None else by_hash.lines
+            proposals.append(replace(by_hash, inliers=nothing.inliers, lines=lines))
         for proposal in proposals:
             agreement = alignment.compare_aligned(picture, reference, proposal)
             if agreement is None:

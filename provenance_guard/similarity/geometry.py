@@ -41,29 +41,10 @@ class Model:
     method: str
 
 
-def propose_from_features(query: LocalFeatures, reference: LocalFeatures) -> Model | None:
-    """The model with most support among the four variants of the query (plain, mirrored, inverted, both), or None."""
+def propose_from_features(query: LocalFeatures, reference: LocalFeatures, variant: int) -> Model | None:
+    """The model that most feature matches support, or None; ``query`` is given in a variant (index into ``features.VARIANTS``)."""
     if len(query) < 3 or len(reference) < 3:
         return None
-    models = [_propose(features.variant(query, index), reference, index) for index in range(len(features.VARIANTS))]
-    found = [model for model in models if model is not None]
-    return max(found, key=lambda model: model.inliers, default=None)
-
-
-def propose_from_hash(
-    query: NormalPicture, reference: NormalPicture, orientation: int, *, trimmed: tuple[bool, bool], inverted: bool
-) -> Model:
-    """The model that lays the whole reference (or what is inside its frame) onto the whole query, in one of eight orientations."""
-    target = _corners(query, trimmed=trimmed[0])
-    source = _corners(reference, trimmed=trimmed[1])
-    # The corners of the query are put in the order they have after it was oriented like the reference.
-    order = np.arange(4, dtype=np.uint8).reshape(2, 2)
-    turned = np.asarray(hashes.orient(Image.fromarray(order), orientation)).reshape(-1)
-    matrix = _solve_affine(source, target[turned])
-    return Model(matrix, inverted, 0, 0.0, np.zeros((0, 4)), "hash")
-
-
-def _propose(query: LocalFeatures, reference: LocalFeatures, variant: int) -> Model | None:
     pairs = _match(query, reference)
     if len(pairs) < 3:
         return None
@@ -100,9 +81,23 @@ def _propose(query: LocalFeatures, reference: LocalFeatures, variant: int) -> Mo
     return Model(matrix, variant >= 2, count, residual, lines, "features")
 
 
+def propose_from_hash(
+    query: NormalPicture, reference: NormalPicture, orientation: int, *, trimmed: tuple[bool, bool], inverted: bool
+) -> Model:
+    """The model that lays the whole reference (or what is inside its frame) onto the whole query, in one of eight orientations."""
+    target = _corners(query, trimmed=trimmed[0])
+    source = _corners(reference, trimmed=trimmed[1])
+    # The corners of the query are put in the order they have after it was oriented like the reference.
+    order = np.arange(4, dtype=np.uint8).reshape(2, 2)
+    turned = np.asarray(hashes.orient(Image.fromarray(order), orientation)).reshape(-1)
+    matrix = _solve_affine(source, target[turned])
+    return Model(matrix, inverted, 0, 0.0, np.zeros((0, 4)), "hash")
+
+
 def _match(query: LocalFeatures, reference: LocalFeatures) -> NDArray[np.int64]:
     """Pairs (query, reference) of descriptors that are each other's best, clearly better than the next best elsewhere."""
     cosines = query.descriptors.astype(np.float32) @ reference.descriptors.astype(np.float32).T / features.SCALE**2
+    cosines[query.bright[:, None] != reference.bright[None]] = -1
     best = cosines.argmax(axis=1)
     rows = np.arange(len(best))
     first = cosines[rows, best]

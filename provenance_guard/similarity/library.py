@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +12,7 @@ from types import TracebackType
 import torch
 from PIL import Image
 
-from provenance_guard.errors import GuardError, PictureError
+from provenance_guard.errors import GuardError, LibraryError, PictureError
 from provenance_guard.files import sha256_file
 from provenance_guard.similarity import calibration, cascade, features, scan, scores
 from provenance_guard.similarity.cascade import Cascade, Comparison
@@ -110,11 +110,12 @@ class Library:
         self,
         image: Image.Image | torch.Tensor,
         *,
+        folders: Sequence[Path] | None = None,
         review: float = 0.5,
         near_copy: float = 0.85,
         semantic_review: float = 0.85,
     ) -> Verdict:
-        """Compare a picture with every reference.
+        """Compare a picture with every reference, or with those of some of the library's ``folders``.
 
         ``image`` is a Pillow picture or a float tensor (3, H, W) in 0..1 on any device. ``review`` and ``near_copy`` are the
         probabilities from which a match is one; ``semantic_review`` is the embedding cosine from which a person should look.
@@ -123,7 +124,7 @@ class Library:
         started = time.perf_counter()
         limits = {"review": review, "near_copy": near_copy, "semantic_review": semantic_review}
         picture = normalise(image)
-        state = self._current()
+        state = self._current(folders)
         compared = state.compare(picture)
         matches = tuple(
             self._match(picture, state, entry, limits) for entry in compared if _worth_telling(entry, limits)
@@ -158,12 +159,22 @@ class Library:
     ) -> None:
         self.close()
 
-    def _current(self) -> Cascade:
-        """The library as it is now, loaded again when any process changed it."""
+    def _current(self, folders: Sequence[Path] | None) -> Cascade:
+        """The library as it is now, loaded again when any process changed it or other folders are asked for."""
         with self._loading:
-            if self._cascade is None or self._cascade.changes != self._store.changes():
-                self._cascade = Cascade(self._store, device=self._device, embedder=self._embedder)
-            return self._cascade
+            rows = None if folders is None else self._folder_rows(folders)
+            loaded = self._cascade
+            if loaded is None or (loaded.changes, loaded.folders) != (self._store.changes(), rows):
+                loaded = Cascade(self._store, device=self._device, embedder=self._embedder, folders=rows)
+                self._cascade = loaded
+            return loaded
+
+    def _folder_rows(self, folders: Sequence[Path]) -> tuple[int, ...]:
+        known = self._store.folders()
+        missing = [folder for folder in folders if Path(folder).absolute() not in known]
+        if missing:
+            raise LibraryError(f"{missing[0]} is not in the library yet.", next_step="Sync that folder first.")
+        return tuple(sorted(known[Path(folder).absolute()] for folder in folders))
 
     def _sync(self, folder: Path, found: scan.Scan, progress: Progress | None) -> SyncReport:
         row = self._store.add_folder(folder)

@@ -146,12 +146,13 @@ class Store:
             )
             return [(_path(path) / os.fsdecode(name), reason) for path, name, reason in rows]
 
-    def paths(self) -> dict[int, list[Path]]:
-        """The files that hold each content."""
+    def paths(self, folders: Sequence[int] | None = None) -> dict[int, list[Path]]:
+        """The files that hold each content, in all folders or in some of them."""
         found: dict[int, list[Path]] = {}
         with self._connection() as connection:
             rows = connection.execute(
-                "SELECT content, path, name FROM pictures JOIN folders ON folders.id = folder ORDER BY path, name"
+                "SELECT content, path, name FROM pictures JOIN folders ON folders.id = folder "
+                f"WHERE {_among(folders)} ORDER BY path, name"
             )
             for content, path, name in rows:
                 found.setdefault(content, []).append(_path(path) / os.fsdecode(name))
@@ -216,15 +217,15 @@ class Store:
             row = connection.execute("SELECT jpeg FROM thumbnails WHERE content = ?", (content,)).fetchone()
             return row[0] if row else None
 
-    def rows(self, algorithm: str, version: str) -> Rows:
-        """All vectors of an algorithm and version, memory-mapped."""
+    def rows(self, algorithm: str, version: str, folders: Sequence[int] | None = None) -> Rows:
+        """The vectors of an algorithm and version of the pictures in all folders, or in some of them, memory-mapped."""
         with self._connection() as connection:
             segment = connection.execute(
                 "SELECT file, row_bytes, rows FROM segments WHERE algorithm = ? AND version = ?", (algorithm, version)
             ).fetchone()
             query = (
                 "SELECT content, slot, items FROM vectors WHERE algorithm = ? AND version = ? "
-                "AND content IN (SELECT content FROM pictures) ORDER BY content"
+                f"AND content IN (SELECT content FROM pictures WHERE {_among(folders)}) ORDER BY content"
             )
             table = np.array(connection.execute(query, (algorithm, version)).fetchall(), np.int64).reshape(-1, 3)
         if segment is None or not segment[2]:
@@ -342,6 +343,11 @@ class Store:
         else:
             problem, step = f"cannot be used ({error})", "Check the disk, or delete that folder and index again."
         return LibraryError(f"The library in {self.folder} {problem}.", next_step=step)
+
+
+def _among(folders: Sequence[int] | None) -> str:
+    """The condition that a row's folder is one of these (our own row numbers, so nothing to escape)."""
+    return "1" if folders is None else f"folder IN ({', '.join(str(int(folder)) for folder in folders)})"
 
 
 def _path(stored: bytes) -> Path:
