@@ -58,7 +58,8 @@ def synchronise(guard_provider: Callable[[], Guard], progress: Callable[..., Any
 
 
 def status_html(status: LibraryStatus, demanded: tuple[Path, ...]) -> str:
-    """``demanded`` are the folders that the policy names; those not in the library yet are shown as well."""
+    """``demanded`` are the folders that the policy names: shown when not in the library yet as well, and when there are any,
+    the only ones that pictures are compared with."""
     folders = {**dict.fromkeys(folder.absolute() for folder in demanded), **status.folders}
     if not folders:
         return markup.message(
@@ -66,12 +67,19 @@ def status_html(status: LibraryStatus, demanded: tuple[Path, ...]) -> str:
             "No reference folder yet: name one under [screen] references in the policy, or index one with "
             "`python run.py index DIR`. Until then there is nothing to compare with.",
         )
+    compared = {folder.absolute() for folder in demanded} or set(folders)
     rows = [
-        (escape(_readable(path)), "not indexed yet" if count is None else f"{count:,}")
+        (
+            escape(_readable(path)),
+            "not indexed yet" if count is None else f"{count:,}",
+            "yes" if path in compared else "no, the policy does not name it",
+        )
         for path, count in folders.items()
     ]
     html = [
-        markup.html_table(("Folder", "Pictures"), rows, caption=markup.count(status.references, "reference")),
+        markup.html_table(
+            ("Folder", "Pictures", "Compared with"), rows, caption=markup.count(status.references, "reference")
+        ),
         markup.heading("How pictures are compared"),
         markup.facts((name, f"{markup.count(count, 'picture')} indexed") for name, count in status.algorithms.items()),
         _embedding_html(status),

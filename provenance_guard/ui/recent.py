@@ -49,7 +49,7 @@ def add_panel(guard_provider: Callable[[], Guard]) -> None:
     with gr.Row(elem_classes="provenance-guard-bar"):
         text = gr.Textbox(
             label="Find",
-            placeholder="file name, prompt, seed, model or record id",
+            placeholder='words, "a phrase", begin*, lora:name, seed:42',
             elem_id="provenance-guard-recent-text",
             scale=3,
         )
@@ -127,7 +127,10 @@ def list_html(page: Page | None) -> str:
     if page is None:
         return markup.message("note", NOTHING)
     if not page.entries:
-        return markup.message("note", "No record fits. Change the text or the decision above.")
+        return markup.message(
+            "note",
+            "No record fits. Give fewer words or another decision above; light* finds every word that begins so.",
+        )
     last = page.first + len(page.entries) - 1
     caption = f"Records {page.first} to {last}, newest first" + ("" if page.more else " (the oldest is here)")
     return markup.html_table(_HEADER, map(_row, page.entries), caption=caption)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -12,9 +13,12 @@ from provenance_guard.errors import LedgerError
 from provenance_guard.guard import LEDGER_FILE, Guard
 from provenance_guard.ledger import Event, Ledger
 from provenance_guard.ledger.events import PICTURE_SAVED
-from provenance_guard.review.records import RECORD_EVENTS, complete_record_id, opened_body
+from provenance_guard.review.records import RECORD_EVENTS, complete_record_id, find_release, opened_body
 
 PAGE_SIZE = 25
+MOST_HITS = 2000
+"""How many events a search by words may find; more than that is no search."""
+
 ERASED = "(erased)"
 
 
@@ -60,20 +64,22 @@ def open_ledger(guard: Guard) -> Ledger | None:
 
 
 def list_entries(guard: Guard, *, number: int = 0, text: str = "", action: str = "") -> Page | None:
-    """Page ``number`` (from 0) of the pictures whose record contains ``text`` (any case) and has that decision.
+    """Page ``number`` (from 0) of the pictures that have every word of ``text`` (see ``Ledger.search``) and that decision.
 
-    None when nothing was recorded at all. Goes through the ledger from its newest event, so that later pages and rare texts take
-    longer. Raises LedgerError.
+    None when nothing was recorded at all. Raises LedgerError.
     """
     ledger = open_ledger(guard)
     if ledger is None:
         return None
     start = number * PAGE_SIZE
     with ledger:
-        found = list(islice(_matching(ledger, text.strip().casefold(), action), start, start + PAGE_SIZE + 1))
+        releases = _search(ledger, text) if text.strip() else _newest_first(ledger)
+        wanted = (event for event in releases if action in ("", _action(_record(event))))
+        found = list(islice(wanted, start, start + PAGE_SIZE + 1))
         if not found and not (number or text.strip() or action):
             return None
-    return Page(tuple(found[:PAGE_SIZE]), start + 1, len(found) > PAGE_SIZE)
+        entries = tuple(_entry(event, _saved_name(ledger, event)) for event in found[:PAGE_SIZE])
+    return Page(entries, start + 1, len(found) > PAGE_SIZE)
 
 
 def read_story(guard: Guard, prefix: str) -> Story:
@@ -95,32 +101,40 @@ def read_story(guard: Guard, prefix: str) -> Story:
         )
 
 
-def _matching(ledger: Ledger, text: str, action: str) -> Iterator[Entry]:
-    names: dict[str, str] = {}  # A picture is saved after it passed, so its name comes first in this direction.
-    for event in ledger.events(newest_first=True):
-        if event.record_id is None:
-            continue
-        if event.type == PICTURE_SAVED:
-            names.setdefault(event.record_id, str(event.body.get("file_name", "")))
-        elif event.type in RECORD_EVENTS:
-            record = _record(event)
-            entry = _entry(event, record, names.pop(event.record_id, ""))
-            if action in ("", entry.action) and text in _searchable(entry, record):
-                yield entry
+def _newest_first(ledger: Ledger) -> Iterable[Event]:
+    kinds = (ledger.events(type=kind, newest_first=True) for kind in RECORD_EVENTS)
+    return heapq.merge(*kinds, key=lambda event: event.seq, reverse=True)
 
 
-def _entry(event: Event, record: Mapping[str, Any], saved_name: str) -> Entry:
-    context = record.get("context") or {}
-    decision = record.get("decision") or {}
+def _search(ledger: Ledger, text: str) -> Iterator[Event]:
+    """The releases of the pictures of which any event was found, the newest hit first."""
+    hits = ledger.search(text, limit=MOST_HITS)
+    for record_id in dict.fromkeys(event.record_id for event in hits if event.record_id):
+        if (release := find_release(ledger, record_id)) is not None:
+            yield release
+
+
+def _saved_name(ledger: Ledger, release: Event) -> str:
+    saved = ledger.events(record_id=release.record_id, type=PICTURE_SAVED, newest_first=True, limit=1)
+    return next((str(event.body.get("file_name", "")) for event in saved), "")
+
+
+def _entry(event: Event, saved_name: str) -> Entry:
+    record = _record(event)
+    source = (record.get("context") or {}).get("source_name")
     return Entry(
         record_id=event.record_id or "",
         time=str(record.get("time") or event.time),
-        name=saved_name or context.get("source_name") or (ERASED if event.erased else "(no file)"),
+        name=saved_name or source or (ERASED if event.erased else "(no file)"),
         level=(record.get("verdict") or {}).get("level", ""),
-        action=decision.get("action", ""),
+        action=_action(record),
         mark=describe_mark(record.get("mark")),
         failures=len(texts(record.get("failures"))),
     )
+
+
+def _action(record: Mapping[str, Any]) -> str:
+    return str((record.get("decision") or {}).get("action", ""))
 
 
 def texts(value: Any) -> list[str]:
@@ -148,10 +162,6 @@ def _without_commitments(value: Any) -> Any:
             return ERASED
         return {name: _without_commitments(entry) for name, entry in value.items()}
     return [_without_commitments(entry) for entry in value] if isinstance(value, (list, tuple)) else value
-
-
-def _searchable(entry: Entry, record: Mapping[str, Any]) -> str:
-    return f"{entry.name}\n{entry.record_id}\n{json.dumps(record, ensure_ascii=False)}".casefold()
 
 
 def _describe_proof(ledger: Ledger, seq: int) -> str:

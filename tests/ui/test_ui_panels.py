@@ -96,7 +96,8 @@ class TestRecent:
             ("", "allowed", 1),
             ("HARBOUR <i>", "any decision", 1),
             ("at dawn", "any decision", 3),
-            ("2087351147", "warned", 1),
+            ("seed:2087351147", "warned", 1),
+            ("lora:ink harb*", "any decision", 3),
             ("sea_painter", "any decision", 3),
             ("no such words", "any decision", 0),
         ],
@@ -260,10 +261,20 @@ class TestLibrary:
 
     def test_tells_folders_counts_and_unreadable_files(self, guard: Guard, installation: Any) -> None:
         text = words(library.show_status(lambda: guard))
-        assert f"{installation.references} 1" in text
+        assert f"{installation.references} 1 yes" in text
         assert "1 file could not be read" in text
         assert "cut short.jpg is damaged or cut short" in text
         assert "Comparison by meaning is off: no weight file" in text
+
+    def test_tells_which_folders_the_policy_does_not_name(self, tmp_path: Path, installation: Any) -> None:
+        other, named = tmp_path / "other", tmp_path / "named"
+        for folder in (other, named):
+            folder.mkdir()
+        guard = Guard(Config(tmp_path / "data", tmp_path / "keys", Policy(screen=ScreenPolicy(references=(named,)))))
+        guard.library.sync(other)
+        text = words(library.show_status(lambda: guard))
+        assert f"{named} not indexed yet yes" in text
+        assert f"{other} 0 no, the policy does not name it" in text
 
     def test_refresh_reports_each_folder_and_its_progress(self, guard: Guard) -> None:
         steps: list[tuple[int, int]] = []
