@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from provenance_guard import files, pictures
+from provenance_guard import files, labels, pictures
 from provenance_guard.errors import GuardError, UsageError
 from provenance_guard.guard import Guard, Release, Sealed
 from provenance_guard.json_types import Json
 from provenance_guard.provenance import sidecar
 from provenance_guard.provenance.infotext import read_generation
-from provenance_guard.provenance.record import Context, Origin
+from provenance_guard.provenance.record import Context, Origin, Parent
 
 OUTCOMES = ("released", "warned", "blocked", "failed", "done before")
 
@@ -72,7 +72,11 @@ class Batch:
             if self._resume and _done_before(target, source_sha256):
                 return Outcome(source, "done before", output=target)
             context = dataclasses.replace(
-                read_generation(picture), origin=self._origin, source_name=source.name, source_sha256=source_sha256
+                read_generation(picture),
+                origin=self._origin,
+                parents=self._parents(picture, source),
+                source_name=source.name,
+                source_sha256=source_sha256,
             )
             return self._pass_through(picture, source, context, target)
         except GuardError as error:
@@ -92,6 +96,16 @@ class Batch:
             return Outcome(source, "blocked", release=release, sealed=sealed, notes=picture.notes)
         outcome = "warned" if release.decision.action == "warn" or sealed.failures else "released"
         return Outcome(source, outcome, output=target, release=release, sealed=sealed, notes=picture.notes)
+
+    def _parents(self, picture: pictures.Picture, source: Path) -> tuple[Parent, ...]:
+        """The record of ``source`` itself, when it has passed this door before."""
+        try:
+            claimed = labels.read_labels(source)
+            label_id = claimed.record_id if claimed else None
+            parent = self._guard.find_parent("source", picture.image, label_id=label_id)
+        except GuardError:  # a damaged label or ledger; the door meets the latter again, and there it counts
+            return ()
+        return (parent,) if parent.record_id else ()
 
     def _target(self, source: Path, suffix: str) -> Path:
         """Where the copy of ``source`` goes: its own name, numbered when another source of this batch took that."""

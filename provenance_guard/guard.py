@@ -30,7 +30,8 @@ from provenance_guard.gate.policy import Decision, decide
 from provenance_guard.json_types import Json
 from provenance_guard.ledger import Event, Ledger, events
 from provenance_guard.provenance import sidecar
-from provenance_guard.provenance.record import Context, Record, bare_name, new_record_id
+from provenance_guard.provenance.lineage import find_parent
+from provenance_guard.provenance.record import Context, Parent, ParentRole, Record, bare_name, new_record_id
 from provenance_guard.provenance.redaction import redact
 from provenance_guard.signing import Signer
 from provenance_guard.similarity import Library, SyncReport, Verdict
@@ -193,6 +194,16 @@ class Guard:
             semantic_review=limits.semantic_review,
         )
 
+    def find_parent(self, role: ParentRole, image: Image.Image, *, label_id: str | None = None) -> Parent:
+        """Recognise a picture that goes into another one, by its pixels or by the record id that its file claims."""
+
+        def find_pixels(digest: str) -> str | None:
+            return next(
+                (event.record_id for event in reversed(self.ledger.find_pixels(digest)) if event.record_id), None
+            )
+
+        return find_parent(role, image, find_pixels=find_pixels, label_id=label_id)
+
     # The door
 
     def admit(self, context: Context) -> Admission:
@@ -253,16 +264,16 @@ class Guard:
             return Sealed(path)
         steps = _Steps()
         labelled = release.policy.label.enabled and bool(steps.attempt("label", lambda: self._label(release, path)))
-        file_sha256 = steps.attempt("hash", lambda: files.sha256_file(path))
+        file = steps.attempt("hash", lambda: _read_back(path))
         event, written = None, None
-        if file_sha256:
-            event = steps.attempt("record", lambda: self._append_saved(release, path, file_sha256))
-        if file_sha256 and event and self.config.settings.sidecar:
-            written = steps.attempt("sidecar", lambda: self._write_sidecar(release, path, file_sha256))
+        if file:
+            event = steps.attempt("record", lambda: self._append_saved(release, file))
+        if file and event and self.config.settings.sidecar:
+            written = steps.attempt("sidecar", lambda: self._write_sidecar(release, file))
         withheld = bool(steps.failures) and release.policy.on_error == "block"
         if withheld:
             steps.attempt("withhold", lambda: _remove(path, sidecar.sidecar_path(path)))
-        return Sealed(path, file_sha256, written, labelled, event, withheld, tuple(steps.failures))
+        return Sealed(path, file.sha256 if file else None, written, labelled, event, withheld, tuple(steps.failures))
 
     def close(self) -> None:
         """Sign a last checkpoint and close ledger and library."""
@@ -314,11 +325,12 @@ class Guard:
         public, openings = sealed
         return self._append(kind, {"record": dict(public)}, record_id=record_id, openings=openings)
 
-    def _append_saved(self, release: Release, path: Path, file_sha256: str) -> Event:
+    def _append_saved(self, release: Release, file: _SavedFile) -> Event:
         body: dict[str, Json] = {
-            "file_name": path.name,
-            "file_sha256": file_sha256,
-            "pixel_sha256": release.record.pixel_sha256,
+            "file_name": file.path.name,
+            events.FILE_KEY: file.sha256,
+            events.PIXEL_KEY: file.pixel_sha256,
+            "pixels_as_released": file.pixel_sha256 == release.record.pixel_sha256,  # false for lossy formats
         }
         return self._append(events.PICTURE_SAVED, body, record_id=release.record.id)
 
@@ -336,17 +348,32 @@ class Guard:
         statement = labels.Labels(source_type=labels.source_type_for(context), record_id=release.record.id)
         return labels.write_labels(path, statement).written
 
-    def _write_sidecar(self, release: Release, path: Path, file_sha256: str) -> Path:
+    def _write_sidecar(self, release: Release, file: _SavedFile) -> Path:
         statement = sidecar.build_statement(
             release.record,
-            file_name=path.name,
-            file_sha256=file_sha256,
+            file_name=file.path.name,
+            file_sha256=file.sha256,
+            pixel_sha256=file.pixel_sha256,
             sealed=release.redacted,
             ledger_proof=self.ledger.proof(release.event.seq) if release.event else None,
         )
-        target = sidecar.sidecar_path(path)
+        target = sidecar.sidecar_path(file.path)
         files.write_atomically(target, sidecar.sign_envelope(statement, self.signer))
         return target
+
+
+@dataclass(frozen=True)
+class _SavedFile:
+    """A file as it lies on the disk. Its pixels are read back, because formats lose some and callers name wrong files."""
+
+    path: Path
+    sha256: str
+    pixel_sha256: str
+
+
+def _read_back(path: Path) -> _SavedFile:
+    image = pictures.open_picture(path, animated="first").image
+    return _SavedFile(path, files.sha256_file(path), pictures.pixel_sha256(image))
 
 
 class _Steps:

@@ -21,7 +21,7 @@ SCHEMA = 1
 
 Origin = Literal["webui.txt2img", "webui.img2img", "webui.extras", "webui.other", "file", "watch"]
 ResourceKind = Literal["checkpoint", "vae", "lora", "embedding", "hypernetwork", "text_encoder", "module"]
-ParentRole = Literal["init_image", "mask", "first_pass", "extras_input", "control"]
+ParentRole = Literal["source", "init_image", "mask", "first_pass", "extras_input", "control"]
 FoundBy = Literal["pixels", "mark", "label"]
 
 

@@ -84,6 +84,7 @@ class _Examination:
         self.file_sha256 = files.sha256_file(path) if path.is_file() else None
         self.pixel_sha256 = pictures.pixel_sha256(self.image) if self.image else None
         self.sidecar = self._read_sidecar()
+        self.sidecar_check = self.sidecar.verify(self._own_key(), picture=path) if self.sidecar else None
         self.labels = self._try("labels", lambda: labels.read_labels(path)) if self.image else None
         self.detection = self._try("mark", self._detect) if self.image else None
         self.ledger = self._try("chain", self._open_ledger)
@@ -158,7 +159,7 @@ class _Examination:
     # Answering
 
     def _content(self) -> Finding:
-        check = self.sidecar.verify(picture=self.path) if self.sidecar else None
+        check = self.sidecar_check
         saved = self._try("chain", self._saved)
         if (check and check.file) or (saved and saved.body.get(events.FILE_KEY) == self.file_sha256):
             return Finding("content", "holds", "The file is byte for byte the one that was sealed.")
@@ -179,8 +180,7 @@ class _Examination:
         return next(iter(found), None)
 
     def _record(self, release: Event | None) -> Finding:
-        if self.sidecar:
-            check = self.sidecar.verify(picture=self.path)
+        if self.sidecar and (check := self.sidecar_check):
             if not check.signature:
                 return Finding("record", "fails", "The sidecar was changed after it was signed.")
             if not check.openings:
@@ -225,10 +225,9 @@ class _Examination:
         )
 
     def _identity(self) -> Finding:
-        if not self.sidecar:
+        check = self.sidecar_check
+        if not check:
             return Finding("identity", "unknown", "Nothing signed lies beside the picture.")
-        own = self._own_key()
-        check = self.sidecar.verify(own, picture=self.path)
         if not check.signature:
             return Finding("identity", "unknown", "The signature does not hold, so nobody vouches.")
         name = f"key {(check.key_id or '')[:16]}"

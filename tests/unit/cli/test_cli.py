@@ -126,6 +126,16 @@ def test_resume_skips_what_is_done(tmp_path, references, home, capsys):
     assert run_json(capsys, *command)[1]["summary"] == {"released": 1}
 
 
+def test_a_picture_that_passed_before_names_its_parent(tmp_path, references, home, capsys):
+    small(PLAIN, tmp_path / "x.png")
+    common = ["--references", references, *home]
+    first = run_json(capsys, "guard", tmp_path / "x.png", "--out", tmp_path / "one", *common)[1]["pictures"][0]
+    second = run_json(capsys, "guard", first["output"], "--out", tmp_path / "two", *common)[1]["pictures"][0]
+    shown = run_json(capsys, "show", second["record_id"], *home)[1]
+    parents = shown["events"][0]["body"]["record"]["context"]["parents"]
+    assert [(parent["role"], parent["record_id"]) for parent in parents] == [("source", first["record_id"])]
+
+
 def test_bad_pictures_get_a_sentence_each_and_the_others_go_on(tmp_path, references, home, capsys):
     bad = tmp_path / "in"
     bad.mkdir()

@@ -252,6 +252,15 @@ def test_two_guards_on_one_data_directory_keep_one_chain(tmp_path, references, i
     assert verify_ledger(tmp_path / "data" / LEDGER_FILE).sound
 
 
+def test_a_lossy_file_with_new_metadata_still_has_the_sealed_pixels(tmp_path, references, innocent):
+    with Guard(config_for(tmp_path, references)) as guard:
+        release = guard.release(innocent, CONTEXT)
+        path = save_and_seal(guard, release, tmp_path / "out.jpg")
+        path.write_bytes(path.read_bytes()[:2] + b"\xff\xfe\x00\x07hello" + path.read_bytes()[2:])  # a JPEG comment
+        findings = {finding.subject: finding for finding in verify_picture(path, guard).findings}
+    assert findings["content"].verdict == "holds" and "rewritten" in findings["content"].sentence
+
+
 def test_verification_finds_a_changed_record_in_the_ledger(tmp_path, references, innocent):
     with Guard(config_for(tmp_path, references)) as guard:
         release = guard.release(innocent, CONTEXT)
