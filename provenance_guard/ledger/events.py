@@ -16,7 +16,7 @@ from typing import Any
 
 from provenance_guard.errors import LedgerError
 from provenance_guard.json_types import Json
-from provenance_guard.ledger.merkle import leaf_hash
+from provenance_guard.ledger.merkle import is_hash, leaf_hash
 
 LEAF_VERSION = 1
 FIRST_PREVIOUS = "0" * 64
@@ -42,7 +42,6 @@ RECORD_KEY = "record"
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 _FIELDS = {"version", "seq", "previous", "time", "type", "record", "salt", "body"}
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_HEX_DIGITS = frozenset("0123456789abcdef")
 
 
 @dataclass(frozen=True)
@@ -164,11 +163,11 @@ def commitment(opening: str) -> str:
 
 def indexed_digest(body: Mapping[str, Any], key: str) -> str | None:
     """The ``pixel_sha256`` or ``file_sha256`` of a body, or else of the record in it, when it is 64 lower-case hex digits."""
-    record = body.get(RECORD_KEY)
-    value = body.get(key) or (record.get(key) if isinstance(record, Mapping) else None)
-    if isinstance(value, str) and len(value) == 64 and set(value) <= _HEX_DIGITS:
-        return value
-    return None
+    value = body.get(key)
+    if value is None:
+        record = body.get(RECORD_KEY)
+        value = record.get(key) if isinstance(record, dict) else None
+    return value if is_hash(value) else None
 
 
 def _parse(stored: bytes) -> dict[str, Any]:

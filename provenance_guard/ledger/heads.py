@@ -18,8 +18,7 @@ CHECKPOINT_INTERVAL = timedelta(minutes=10)
 
 def checkpoint_due(connection: sqlite3.Connection, size: int) -> bool:
     """Whether so many events, or one for so long, have no checkpoint over them yet."""
-    latest = tables.latest_checkpoint(connection)
-    covered = latest.size if latest else 0
+    covered = int(connection.execute("SELECT coalesce(max(size), 0) FROM checkpoint").fetchone()[0])
     if size - covered >= CHECKPOINT_EVENTS:
         return True
     waiting_since = tables.event_time(connection, covered)

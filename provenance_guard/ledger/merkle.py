@@ -8,12 +8,20 @@ proof is a few look-ups.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 
 HASH_SIZE = 32
 EMPTY_ROOT = hashlib.sha256(b"").digest()
 
 Node = Callable[[int, int], bytes]
+
+_HEX = re.compile("[0-9a-f]{64}")
+
+
+def is_hash(value: object) -> bool:
+    """Whether a value is a hash in its text form: 64 lower-case hex digits."""
+    return isinstance(value, str) and _HEX.fullmatch(value) is not None
 
 
 def leaf_hash(leaf: bytes) -> bytes:

@@ -98,7 +98,7 @@ def verify_proof(document: Mapping[str, Any], leaf: bytes | None, *, public_keys
 
 
 def _hash(value: Any) -> bytes:
-    if isinstance(value, str) and len(value) == 2 * merkle.HASH_SIZE and set(value) <= set("0123456789abcdef"):
+    if merkle.is_hash(value):
         return bytes.fromhex(value)
     raise _malformed("a hash is not 64 hex digits")
 

@@ -183,7 +183,7 @@ class _Check:
     def _fill_gap(self, row: Row) -> None:
         """One missing event still has its hash in the next one, so that the tree can be checked beyond it."""
         event = _parsed(row)
-        if self.frontier and event and row.seq == self.next_seq + 1 and _is_hash(event.previous):
+        if self.frontier and event and row.seq == self.next_seq + 1 and merkle.is_hash(event.previous):
             self._grow(bytes.fromhex(event.previous))
             self.previous = event.previous
         else:
@@ -254,7 +254,7 @@ class _Check:
     def _learn(self, event: Event) -> None:
         if event.type == events.KEY_ADDED:
             key = event.body.get("public_key")
-            if isinstance(key, str) and _is_hash(key):
+            if isinstance(key, str) and merkle.is_hash(key):
                 self.keys.append(bytes.fromhex(key))
         elif event.type == events.EVENT_ERASED and event.body.get("what") == "whole":
             seqs = event.body.get("seqs")
@@ -344,10 +344,6 @@ def _parsed(row: Row) -> Event | None:
         return events.read_event(row.stored)
     except LedgerError:
         return None
-
-
-def _is_hash(text: str) -> bool:
-    return len(text) == 2 * merkle.HASH_SIZE and set(text) <= set("0123456789abcdef")
 
 
 def _range(first: int, last: int, name: str = "") -> str:
