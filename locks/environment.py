@@ -209,17 +209,15 @@ def fingerprint(environment: Environment, name: str) -> str:
 
 
 def install(environment: Environment, sets: Sequence[str]) -> None:
-    """Add what is missing of ``sets``, to a new environment if the present one is not sound or out of date."""
-    installed = read_stamp(environment)
-    outdated = [name for name in installed.sets if installed.sets[name] != fingerprint(environment, name)]
-    fresh = "core" not in installed.sets or bool(outdated) or asked_torch() not in ("", installed.torch)
+    """Add what is missing of ``sets``; begin with an empty environment when PyTorch or the core packages are not right."""
+    fresh = "core" in missing(environment, sets)
     wanted = list(sets) if fresh else missing(environment, sets)
+    installed = Installed(python=sys.version, torch=asked_torch()) if fresh else read_stamp(environment)
     log = environment.beside(".log")
     log.write_text("", encoding="utf-8")
     tell(f"Installing what is needed, once, into {environment.folder}")
     environment.stamp.unlink(missing_ok=True)
     if fresh:
-        installed = Installed(python=sys.version, torch=asked_torch())
         make_environment(environment, log)
         install_torch(environment, log)
     for name in wanted:
