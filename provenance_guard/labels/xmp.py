@@ -200,7 +200,7 @@ def _decode(packet: bytes) -> str:
         text = packet.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise _unreadable("it is not UTF-8") from None
-    if re.search(r"<!\s*(DOCTYPE|ENTITY)", text, re.IGNORECASE):
+    if re.search(r"<!\s*(DOCTYPE|ENTITY)", text):
         raise _unreadable("it holds a document type or entities, which are refused for safety")
     text = re.sub(r"<\?xpacket.*?\?>", "", text, flags=re.DOTALL)
     return text.strip("\ufeff\x00 \t\r\n")

@@ -368,6 +368,17 @@ def test_every_truncation_is_refused_and_leaves_the_file(tmp_path: Path) -> None
             assert path.read_bytes() == whole[:length], (name, length)
 
 
+def test_a_wrong_checksum_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    drawn().save(path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(LabelError, match="checksum"):
+        write_labels(path, LABELS)
+    assert path.read_bytes() == content
+
+
 def test_a_damaged_packet_is_refused_not_lost(tmp_path: Path) -> None:
     for packet in (
         '<!DOCTYPE x [<!ENTITY a "b">]><x/>',
