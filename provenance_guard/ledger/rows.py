@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from provenance_guard.ledger import database
 
 _PAGE = 512
+_SMALLEST_EVENT = 200  # bytes
 _FIRST_SEQ = -(1 << 63)
 _HEAD = "seq, tree, time, type, record_id, pixel_sha256, file_sha256"
 _READ = f"SELECT {_HEAD}, bytes, openings FROM event WHERE seq >= ? ORDER BY seq LIMIT ?"
@@ -45,7 +46,7 @@ def open_damaged(path: Path) -> sqlite3.Connection:
 
 def read_rows(connection: sqlite3.Connection) -> Iterator[Row]:
     """All rows in order. Where a page is damaged, goes on row by row, so that every readable one is found."""
-    end = expected_size(connection)
+    end = min(expected_size(connection), _most_events(connection))  # the count may be damaged, too
     position = _FIRST_SEQ
     while True:
         try:
@@ -78,6 +79,12 @@ def read_value(connection: sqlite3.Connection, query: str) -> Any:
     except sqlite3.DatabaseError:
         return None
     return row[0] if row else None
+
+
+def _most_events(connection: sqlite3.Connection) -> int:
+    """How many events there can be in a file of this size."""
+    name = connection.execute("PRAGMA database_list").fetchone()[2]
+    return Path(name).stat().st_size // _SMALLEST_EVENT
 
 
 def _read_one(connection: sqlite3.Connection, seq: int) -> Row | None:
