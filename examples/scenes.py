@@ -170,7 +170,7 @@ def lighthouse() -> Image.Image:
     canvas.glow(0.22, 0.1, 0.2, (255, 240, 180), 0.55)
     for x, y, size in ((0.62, 0.6, 0.03), (0.8, 0.64, 0.05), (0.71, 0.592, 0.016)):
         _sailing_boat(canvas, x, y, size)
-    return canvas.finish()
+    return _on_paper(canvas.finish(), canvas.random)
 
 
 def fan_tiles() -> Image.Image:
@@ -298,6 +298,12 @@ def robot_mascot() -> Image.Image:
         )
         canvas.disc(0.5 + side * 0.385, 0.45, 0.04, (226, 88, 76))
     return canvas.finish()
+
+
+def _on_paper(image: Image.Image, random: np.random.Generator) -> Image.Image:
+    """The grain of watercolour paper."""
+    grain = random.normal(0, 4, (image.height, image.width, 1))
+    return Image.fromarray((np.asarray(image) + grain).round().clip(0, 255).astype(np.uint8))
 
 
 def _noise(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
