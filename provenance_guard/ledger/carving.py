@@ -28,16 +28,22 @@ _INTEGER_SIZES = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
 def carve(path: Path) -> Iterator[Row | Checkpoint]:
     """Every whole event and every checkpoint that lies on a table leaf page anywhere in the file.
 
-    An event may come twice. Raises OSError when the file cannot be read.
+    An event may come twice. Raises LedgerError when the file cannot be read.
     """
-    with path.open("rb") as stream:
-        if path.stat().st_size < _PAGE_SIZE:
-            return
-        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as raw:
-            for page in range(len(raw) // _PAGE_SIZE):
-                for rowid, payload in _cells(raw, page * _PAGE_SIZE):
-                    with suppress(_Unreadable):
-                        yield _recognise(rowid, _columns(payload))
+    try:
+        with path.open("rb") as stream:
+            if path.stat().st_size >= _PAGE_SIZE:
+                with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as raw:
+                    yield from _carve_pages(raw)
+    except OSError as error:
+        raise LedgerError(f"{path} cannot be read ({error.strerror or error}).", next_step="Check the disk.") from error
+
+
+def _carve_pages(raw: mmap.mmap) -> Iterator[Row | Checkpoint]:
+    for page in range(len(raw) // _PAGE_SIZE):
+        for rowid, payload in _cells(raw, page * _PAGE_SIZE):
+            with suppress(_Unreadable):
+                yield _recognise(rowid, _columns(payload))
 
 
 class _Unreadable(Exception):

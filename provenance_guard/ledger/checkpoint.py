@@ -19,6 +19,7 @@ from provenance_guard.signing import Signer, verify
 ORIGIN_PREFIX = "provenance-guard/"
 MAX_NOTE_BYTES = 1_000_000
 MAX_SIGNATURES = 100
+MAX_SIZE = 1 << 62
 
 _ED25519 = b"\x01"
 _COSIGNATURE = b"\x04"
@@ -129,6 +130,8 @@ def _parse_signature(line: str) -> Signature:
 def _parse_size(line: str) -> int:
     if not line.isascii() or not line.isdigit() or len(line) > 19 or (line[0] == "0" and line != "0"):
         raise _malformed("its tree size is no number")
+    if int(line) > MAX_SIZE:
+        raise _malformed("its tree size is beyond every ledger")
     return int(line)
 
 

@@ -135,11 +135,11 @@ def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 @contextmanager
-def errors_told(path: Path) -> Iterator[None]:
+def errors_told(path: Path, *, only: type[sqlite3.Error] = sqlite3.Error) -> Iterator[None]:
     """Turn what SQLite raises into LedgerError. Python 3.10 has no error codes, so the message decides."""
     try:
         yield
-    except sqlite3.Error as error:
+    except only as error:
         raise _ledger_error(path, error) from error
 
 
@@ -170,6 +170,13 @@ def _check_kind(connection: sqlite3.Connection, path: Path) -> None:
         raise _not_a_ledger(path)
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     if application == APPLICATION_ID:
+        # Reading a file must not run what somebody else put into it. (Views and virtual tables have no page of their own.)
+        query = "SELECT name FROM sqlite_master WHERE type IN ('trigger', 'view') OR rootpage = 0"
+        if foreign := connection.execute(query).fetchone():
+            raise LedgerError(
+                f"The ledger {path} holds something that is not part of a ledger ({foreign[0]}).",
+                next_step="Do not use this file; restore the ledger from a backup.",
+            )
         return
     if application or connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
         raise LedgerError(

@@ -20,6 +20,7 @@ from provenance_guard.ledger.merkle import is_hash, leaf_hash
 
 LEAF_VERSION = 1
 FIRST_PREVIOUS = "0" * 64
+MAX_SEQ = 1 << 62
 
 # Types in use. The set grows; a reader must accept a type that it does not know.
 SESSION_STARTED = "session.started"  # a program began to work: versions, settings
@@ -188,7 +189,7 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MAX_SEQ
 
 
 def _not_a_leaf(reason: str) -> LedgerError:

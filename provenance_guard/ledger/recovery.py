@@ -12,9 +12,7 @@ from provenance_guard import files
 from provenance_guard.errors import LedgerError
 from provenance_guard.ledger import carving, database, events, merkle, tables
 from provenance_guard.ledger.checkpoint import ORIGIN_PREFIX, Checkpoint
-from provenance_guard.ledger.rows import expected_size, open_damaged, read_rows, read_value
-
-_INSERT = "INSERT OR REPLACE INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+from provenance_guard.ledger.rows import Row, expected_size, open_damaged, read_rows, read_value
 
 
 @dataclass(frozen=True)
@@ -38,6 +36,8 @@ def recover_ledger(damaged: Path, target: Path) -> Recovery:
     ``damaged`` is only read. The copy proves what it holds as the original did; verify it to see the gaps.
     Raises LedgerError when nothing of a ledger is found or ``target`` exists, OutputError when it cannot be written.
     """
+    if not damaged.is_file():
+        raise LedgerError(f"There is no file {damaged}.", next_step="Check the path.")
     if target.exists():
         raise LedgerError(f"{target} exists already.", next_step="Name a new file for the recovered ledger.")
     with (
@@ -68,8 +68,9 @@ def _copy_readable(damaged: Path, copy: sqlite3.Connection) -> set[int]:
             copy.execute("UPDATE identity SET ledger_id = ?", (ledger_id,))
         for row in read_rows(source):
             if row.tree is not None:
-                copy.execute(_INSERT, row[:-1])
-                bare |= set() if row.readable else {row.seq}
+                _insert(copy, row)
+                if not row.readable:
+                    bare.add(row.seq)
         with suppress(sqlite3.DatabaseError):  # What comes before a damaged page is kept.
             for values in source.execute("SELECT size, time, note FROM checkpoint"):
                 copy.execute("INSERT INTO checkpoint VALUES (?, ?, ?)", values)
@@ -88,8 +89,13 @@ def _copy_carved(damaged: Path, copy: sqlite3.Connection, bare: set[int]) -> Non
                 copy.execute("UPDATE identity SET ledger_id = ?", (found.origin.removeprefix(ORIGIN_PREFIX),))
                 named = True
         elif found.seq not in present:
-            copy.execute(_INSERT, found[:-1])
+            _insert(copy, found)
             present.add(found.seq)
+
+
+def _insert(copy: sqlite3.Connection, row: Row) -> None:
+    columns = (row.seq, row.tree, row.time or "", row.type or "", *row[4:-1])
+    copy.execute("INSERT OR REPLACE INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", columns)
 
 
 def _keep_count(copy: sqlite3.Connection, size: int) -> None:
@@ -106,7 +112,7 @@ def _restore_hashes(copy: sqlite3.Connection, lost: Iterable[range]) -> None:
         with suppress(LedgerError, ValueError, TypeError, AttributeError):  # The next event may be damaged as well.
             leaf = bytes.fromhex(events.read_event(row[0]).previous)
             nodes = merkle.completed_nodes(gap[-1], leaf, tables.node_reader(copy))
-            copy.execute(_INSERT, (gap[-1], b"".join(nodes), "", "", None, None, None, None, None))
+            _insert(copy, Row(gap[-1], b"".join(nodes)))
 
 
 def _gaps(copy: sqlite3.Connection, size: int) -> tuple[range, ...]:

@@ -59,9 +59,16 @@ class SearchIndex:
         Raises LedgerError when this Python's SQLite has no FTS5, or the file cannot be used.
         """
         path = index_path(ledger_path)
-        with database.errors_told(path), closing(_connect(path)) as connection:
-            _create_tables(connection)
-            yield cls(connection, origin)
+        try:
+            with database.errors_told(path, only=sqlite3.OperationalError), closing(_connect(path)) as connection:
+                _create_tables(connection)
+                yield cls(connection, origin)
+        except sqlite3.DatabaseError as error:
+            for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
+                path.with_name(name).unlink(missing_ok=True)
+            raise LedgerError(
+                f"The search index {path} was damaged, and is removed.", next_step="Search again: that makes a new one."
+            ) from error
 
     def last_indexed(self) -> tuple[int, bytes] | None:
         """Number and leaf hash of the last event in the index, None when it holds nothing of this ledger."""

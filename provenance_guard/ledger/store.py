@@ -208,7 +208,11 @@ class Ledger:
             self._bring_up_to_date(index)
             first = self._first_since(format_time(since)) if since is not None else 0
             found = index.find(text, first_seq=first, limit=limit)
-        return [self.event(seq) for seq in found]
+        events_found = []
+        for seq in found:
+            with suppress(LedgerError):
+                events_found.append(self.event(seq))
+        return events_found
 
     # The tree
 

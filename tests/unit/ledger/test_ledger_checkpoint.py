@@ -87,6 +87,7 @@ def test_cosignature_of_a_witness():
         lambda text: text.replace("\n7\n", "\n-7\n"),
         lambda text: text.replace("\n7\n", "\n٧\n"),
         lambda text: text.replace("\n7\n", "\n" + "9" * 4500 + "\n"),
+        lambda text: text.replace("\n7\n", "\n9223372036854775808\n"),
         lambda text: text.replace("\n7\n", "\n\n7\n"),
         lambda text: text.replace("\n7\n", "\r\n7\r\n"),
         lambda text: text.replace("—", "-"),

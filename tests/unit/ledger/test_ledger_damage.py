@@ -50,11 +50,30 @@ def test_a_database_of_another_program(path):
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TRIGGER forget AFTER INSERT ON event BEGIN DELETE FROM event WHERE seq = new.seq; END",
+        "CREATE VIEW more AS SELECT * FROM event",
+        "CREATE VIRTUAL TABLE words USING fts5(text)",
+    ],
+)
+def test_a_ledger_with_something_put_into_it(filled, tamper, statement):
+    tamper(filled, statement)
+    for action in (Ledger.open, Ledger.open_read_only, verify_ledger):
+        with pytest.raises(LedgerError) as error:
+            action(filled)
+        assert "not part of a ledger" in said(error)
+
+
 def test_no_ledger_where_one_is_expected(path):
-    for action in (lambda path: Ledger.open(path, create=False), Ledger.open_read_only, verify_ledger):
+    def recover(path):
+        recover_ledger(path, path.with_name("new.sqlite3"))
+
+    for action in (lambda path: Ledger.open(path, create=False), Ledger.open_read_only, verify_ledger, recover):
         with pytest.raises(LedgerError) as error:
             action(path)
-        assert "no ledger" in said(error)
+        assert "There is no" in said(error)
     assert not path.exists()
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from provenance_guard.errors import LedgerError
 from provenance_guard.ledger import Ledger, search, store
 from provenance_guard.provenance.redaction import redact
 
@@ -146,6 +147,22 @@ def test_what_was_erased_is_not_found_and_not_on_the_disk(gallery):
 def test_a_damaged_event_hides_no_other(gallery, tamper):
     tamper(gallery.path, "UPDATE event SET bytes = 'x' WHERE seq = 1")
     assert [event.seq for event in gallery.search("harbour")] == [2]
+
+
+def test_a_damaged_index_is_made_anew(gallery):
+    assert gallery.search("harbour")
+    index = gallery.path.with_name("ledger.sqlite3.search")
+    for content in (b"no database " * 1000, index.read_bytes()[:8192] + bytes(8192)):
+        index.write_bytes(content)
+        with pytest.raises(LedgerError, match="Search again"):
+            gallery.search("harbour")
+        assert [event.seq for event in gallery.search("harbour")] == [2, 1]
+
+
+def test_an_event_damaged_after_it_was_indexed_hides_no_other(gallery, tamper):
+    assert gallery.search("harbour")
+    tamper(gallery.path, "UPDATE event SET bytes = 'x' WHERE seq = 2")
+    assert [event.seq for event in gallery.search("harbour")] == [1]
 
 
 @given(st.text(max_size=60))
