@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -135,6 +136,7 @@ def measure_reading(path: Path, signer: Signer) -> dict[str, float]:
         places = [chance.randrange(ledger.size) for _ in range(300)]
         sizes = [chance.randrange(1, ledger.size) for _ in range(300)]
         pixels = [ledger.event(seq).body.get("record", {}).get("pixel_sha256", "") for seq in places]
+        moments = [datetime.fromisoformat(ledger.event(seq).time.replace("Z", "+00:00")) for seq in places]
         root, size = ledger.root(), ledger.size
         for seq in places[:20]:
             leaf = ledger.event(seq).leaf_hash
@@ -145,6 +147,7 @@ def measure_reading(path: Path, signer: Signer) -> dict[str, float]:
             ("consistency proof", ledger.consistency_proof, sizes),
             ("find by pixel hash", ledger.find_pixels, pixels),
             ("read one event", ledger.event, places),
+            ("first ten events since a time", lambda since: list(ledger.events(since=since, limit=10)), moments),
         ):
             times = [1000 * timed(lambda: action(argument)) for argument in arguments]  # noqa: B023
             numbers[f"{name}, median (ms)"] = statistics.median(times)

@@ -121,6 +121,9 @@ class _Check:
     def run(self) -> LedgerReport:
         self._check_file()
         for row in read_rows(self.connection):
+            if row.seq < 0:
+                self._found(row.seq, "sequence", f"An event with the impossible number {row.seq} was put in.")
+                continue
             self._check_position(row)
             self._check_row(row)
         self._check_erasures()
@@ -170,15 +173,13 @@ class _Check:
     # Checking one row
 
     def _check_position(self, row: Row) -> None:
-        if row.seq < self.next_seq:
-            self._found(row.seq, "sequence", f"An event with the impossible number {row.seq} was put in.")
         if row.seq > self.next_seq:
             missing = _range(self.next_seq, row.seq - 1)
             self._found(self.next_seq, "sequence", f"{missing} missing.")
             self._fill_gap(row)
         if not row.readable:
             self._found(row.seq, "unreadable", f"Event {row.seq} cannot be read: its page in the file is damaged.")
-        self.next_seq = max(self.next_seq, row.seq + 1)
+        self.next_seq = row.seq + 1
 
     def _fill_gap(self, row: Row) -> None:
         """One missing event still has its hash in the next one, so that the tree can be checked beyond it."""
