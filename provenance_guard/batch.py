@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from provenance_guard import files, labels, pictures
-from provenance_guard.errors import GuardError, UsageError
+from provenance_guard.errors import GuardError, LabelError, UsageError
 from provenance_guard.guard import Guard, Release, Sealed
 from provenance_guard.json_types import Json
 from provenance_guard.provenance import sidecar
@@ -88,6 +89,7 @@ class Batch:
             return Outcome(source, "blocked", release=release, notes=picture.notes)
         try:
             pictures.save_picture(release.image, target, like=picture)
+            _carry_labels(source, target)
             sealed = self._guard.seal(release, target)
         except BaseException:  # Ctrl-C included: a copy without its record and sidecar must not stay behind.
             target.unlink(missing_ok=True)
@@ -157,6 +159,12 @@ def watch_folder(folder: Path, *, interval: float = 1.0, include_present: bool =
                 yield path
         previous = current
         time.sleep(interval)
+
+
+def _carry_labels(source: Path, target: Path) -> None:
+    """What other tools said in the source's XMP; a damaged packet, or a format without one, is no reason to stop."""
+    with suppress(LabelError):
+        labels.carry_packet(source, target)
 
 
 def _done_before(target: Path, source_sha256: str) -> bool:
