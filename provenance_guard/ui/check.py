@@ -63,7 +63,7 @@ def add_panel(guard_provider: Callable[[], Guard]) -> None:
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
             upload = gr.File(
-                label="Picture, and its .prov.json if there is one",
+                label="Picture (and its .prov.json)",
                 file_count="multiple",
                 elem_id="provenance-guard-check-upload",
             )
@@ -71,7 +71,7 @@ def add_panel(guard_provider: Callable[[], Guard]) -> None:
             preview = gr.Image(
                 label="Picture", interactive=False, visible=False, elem_id="provenance-guard-check-preview"
             )
-        with gr.Column(scale=2, min_width=280):
+        with gr.Column(scale=3, min_width=280):
             summary = gr.HTML(elem_id="provenance-guard-check-summary")
             references = gr.HTML(elem_id="provenance-guard-check-references")
             explanation = gr.Image(

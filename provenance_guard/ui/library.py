@@ -64,8 +64,8 @@ def status_html(status: LibraryStatus, demanded: tuple[Path, ...]) -> str:
     if not folders:
         return markup.message(
             "note",
-            "No reference folder yet: name one under [screen] references in the policy, or index one with "
-            "`python run.py index DIR`. Until then there is nothing to compare with.",
+            "No reference folder yet: there is nothing to compare with. Name one under [screen] references in the policy "
+            "or in the WebUI's settings, or index one with: python run.py index DIR",
         )
     compared = {folder.absolute() for folder in demanded} or set(folders)
     rows = [

@@ -12,11 +12,20 @@ import gradio as gr
 from provenance_guard.guard import Guard
 from provenance_guard.ui import markup
 from provenance_guard.ui.markup import State
-from provenance_guard.ui.records import Entry, Page, Story, describe_mark, list_entries, read_story, texts
+from provenance_guard.ui.records import (
+    Entry,
+    Page,
+    Story,
+    describe_mark,
+    list_entries,
+    read_story,
+    texts,
+    verdict_level,
+)
 
 NOTHING = (
-    "Nothing recorded yet: generate a picture in the WebUI, or pass pictures through the command line with "
-    "`python run.py guard PICTURES --references DIR --out DIR`."
+    "Nothing recorded yet: generate a picture in the WebUI, or pass pictures through the command line with: "
+    "python run.py guard PICTURES --references DIR --out DIR"
 )
 
 ACTIONS: dict[str, tuple[State, str]] = {
@@ -171,7 +180,7 @@ def _row(entry: Entry) -> tuple[str, ...]:
     return (
         escape(markup.moment(entry.time)),
         name,
-        markup.badge(*LEVELS.get(entry.level, ("note", entry.level or "not screened"))),
+        markup.badge(*LEVELS.get(entry.level, ("note", entry.level or "not compared"))),
         markup.badge(*ACTIONS.get(entry.action, ("note", entry.action or "none"))),
         markup.badge(_MARKS[entry.mark], entry.mark) if entry.action != "block" else "none",
         markup.badge("problem", str(entry.failures)) if entry.failures else "0",
@@ -190,7 +199,7 @@ def _outcome(story: Story) -> Iterator[tuple[str, str]]:
     yield "Claimed time", context.get("claimed_time") or ""
     yield "User", context.get("user") or ""
     yield "Size", f"{record.get('width')} x {record.get('height')} pixels"
-    yield "Verdict", LEVELS.get(verdict.get("level", ""), ("note", "not screened"))[1]
+    yield "Verdict", LEVELS.get(verdict_level(record), ("note", "not compared with any reference"))[1]
     yield "Nearest reference", matches[0].get("summary", "")
     yield "Decision", ACTIONS.get(action, ("note", action))[1]
     yield "Mark", {"yes": "in the picture", "weak": "in the picture, but weak"}.get(describe_mark(mark), "none")
@@ -246,6 +255,8 @@ def _words(name: str) -> str:
 def _plain(value: Any) -> str:
     if value is None:
         return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, Mapping):
         return ", ".join(f"{name}: {_plain(entry)}" for name, entry in value.items())
     if isinstance(value, (list, tuple)):

@@ -24,8 +24,8 @@ ERASED = "(erased)"
 
 @dataclass(frozen=True)
 class Entry:
-    """One picture in the list. ``level`` and ``action`` are empty when the screen or the gate did not run;
-    ``failures`` is how many steps failed."""
+    """One picture in the list. ``level`` is empty when there was nothing to compare with or the screen did not run, ``action``
+    when the gate did not; ``failures`` is how many steps failed."""
 
     record_id: str
     time: str
@@ -126,7 +126,7 @@ def _entry(event: Event, saved_name: str) -> Entry:
         record_id=event.record_id or "",
         time=str(record.get("time") or event.time),
         name=saved_name or source or (ERASED if event.erased else "(no file)"),
-        level=(record.get("verdict") or {}).get("level", ""),
+        level=verdict_level(record),
         action=_action(record),
         mark=describe_mark(record.get("mark")),
         failures=len(texts(record.get("failures"))),
@@ -142,6 +142,12 @@ def texts(value: Any) -> list[str]:
     if not value:
         return []
     return [value] if isinstance(value, str) else [str(entry) for entry in value]
+
+
+def verdict_level(record: Mapping[str, Any]) -> str:
+    """The verdict's level, empty when nothing was compared: "clean" would claim too much then."""
+    verdict = record.get("verdict") or {}
+    return "" if verdict.get("references") == 0 else str(verdict.get("level", ""))
 
 
 def describe_mark(mark: Mapping[str, Any] | None) -> str:

@@ -22,12 +22,14 @@ from provenance_guard.config import Config, Policy, ScreenPolicy
 from provenance_guard.errors import ConfigError
 from provenance_guard.guard import LEDGER_FILE, Guard
 from provenance_guard.ledger import Ledger, NewEvent
+from provenance_guard.provenance.record import Context
 from provenance_guard.provenance.sidecar import sidecar_path
 from provenance_guard.review.health import Check
 from provenance_guard.ui import check, health, library, recent
 from provenance_guard.ui.records import PAGE_SIZE, list_entries
 
 STRANGER = Path(__file__).resolve().parents[2] / "examples" / "generated" / "00002-913350088.png"
+CONTEXT = Context("webui.txt2img", {"prompt": "a pond"})
 OVERCLAIMS = re.compile(r"authentic|infring|human-made|genuine|\bfake\b", re.IGNORECASE)
 NO_PROGRESS = lambda *_, **__: None  # noqa: E731
 
@@ -150,6 +152,12 @@ class TestRecent:
         assert "picture 0.png" in html
         assert "the oldest is here" in html
         assert (newer["interactive"], older["interactive"], number) == (True, False, 399)
+
+    def test_a_picture_that_was_compared_with_nothing_is_not_called_clean(self, new_guard: Guard) -> None:
+        new_guard.release(Image.new("RGB", (80, 80), "teal"), CONTEXT)
+        html = self.list(new_guard)
+        assert "not compared" in html
+        assert "clean" not in html
 
     def test_a_damaged_ledger_gives_a_sentence(self, new_guard: Guard) -> None:
         path = new_guard.config.data_directory / LEDGER_FILE
