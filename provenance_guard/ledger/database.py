@@ -62,7 +62,7 @@ def open_database(path: Path, *, create: bool, migrations: Sequence[Migration] =
 
     Raises LedgerError for everything that can be wrong with the file, its folder or its disk.
     """
-    if not create and not path.is_file():
+    if not create and not is_file(path):
         raise LedgerError(f"There is no ledger at {path}.", next_step="Guard a picture first: that makes the ledger.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,8 +87,8 @@ def open_database(path: Path, *, create: bool, migrations: Sequence[Migration] =
 
 def open_read_only(path: Path) -> sqlite3.Connection:
     """Open a ledger file for reading only, also on a disk where nothing can be written. Raises LedgerError."""
-    if not path.is_file():
-        raise LedgerError(f"There is no ledger at {path}.", next_step="Check the path.")
+    if not is_file(path):
+        raise LedgerError(f"There is no ledger at {path}.", next_step="Check the path, and that you may read it.")
     address = path.absolute().as_uri() + "?mode=ro"
     with errors_told(path):
         connection = _connect_read_only(address)
@@ -153,6 +153,14 @@ def back_up(connection: sqlite3.Connection, target: Path) -> None:
     with closing(sqlite3.connect(target, isolation_level=None)) as copy:
         connection.backup(copy)
         copy.execute("PRAGMA journal_mode=DELETE")  # The copy is one file, with no journal beside it.
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file that we may know of. (``Path.is_file`` raises where a folder may not be entered.)"""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _connect_read_only(address: str) -> sqlite3.Connection:

@@ -36,9 +36,9 @@ def recover_ledger(damaged: Path, target: Path) -> Recovery:
     ``damaged`` is only read. The copy proves what it holds as the original did; verify it to see the gaps.
     Raises LedgerError when nothing of a ledger is found or ``target`` exists, OutputError when it cannot be written.
     """
-    if not damaged.is_file():
+    if not database.is_file(damaged):
         raise LedgerError(f"There is no file {damaged}.", next_step="Check the path.")
-    if target.exists():
+    if database.is_file(target):
         raise LedgerError(f"{target} exists already.", next_step="Name a new file for the recovered ledger.")
     with (
         files.staged_file(target, private=True) as staged,

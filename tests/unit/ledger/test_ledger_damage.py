@@ -146,6 +146,29 @@ def test_a_read_only_folder(signer):
         shutil.rmtree(folder)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="modes of folders mean something else there")
+def test_a_folder_that_may_not_be_entered(tmp_path):
+    (tmp_path / "private").mkdir(mode=0o700)
+    path = tmp_path / "private" / "ledger.sqlite3"
+    Ledger.open(path).close()
+    path.parent.chmod(0)
+
+    def check():
+        with pytest.raises(LedgerError):
+            Ledger.open(path)
+        with pytest.raises(LedgerError):
+            Ledger.open(path, create=False)
+        with pytest.raises(LedgerError):
+            Ledger.open_read_only(path)
+        with pytest.raises(LedgerError):
+            recover_ledger(path, tmp_path / "new.sqlite3")
+
+    try:
+        as_ordinary_user(check)
+    finally:
+        path.parent.chmod(0o700)
+
+
 def test_opened_read_only_it_is_not_changed(filled):
     before = hashlib.sha256(filled.read_bytes()).digest()
     with Ledger.open_read_only(filled) as ledger:
