@@ -27,13 +27,14 @@ _LEAST_OVERLAP_PIXELS = 24
 class Agreement:
     """How well the aligned pictures agree. Shares are 0..1.
 
-    ``correlation`` is the median normalised cross-correlation of the windows with content, ``agreeing`` the share of them above
-    0.6, ``windows`` how many independent windows were compared; ``share_query`` and ``share_reference`` the areas that agree.
+    ``correlation`` is the median normalised cross-correlation of the windows with content, ``best_correlation`` what the best fifth
+    of them reach (an overlay spoils some windows, not all), ``agreeing`` the share of them above 0.6, ``windows`` how many independent windows were compared; ``share_query`` and ``share_reference`` the areas that agree.
     ``query`` and ``reference`` are the aligned pictures (grey, H x W), ``area`` the agreeing pixels in them, ``frame`` maps shares
     of the query to their pixels.
     """
 
     correlation: float
+    best_correlation: float
     agreeing: float
     windows: float
     share_query: float
@@ -55,12 +56,18 @@ def compare_aligned(query: NormalPicture, reference: NormalPicture, model: Model
     left = np.asarray(255 - left if model.inverted else left, dtype=np.uint8)
     to_pixels = compose(placing, model.matrix)
     right, seen_right = _render(reference.grey, to_pixels, size)
-    refined = _refine(left, right, seen_left & seen_right)
-    if refined is not None:
-        to_pixels = compose(refined, to_pixels)
-        right, seen_right = _render(reference.grey, to_pixels, size)
     areas = _drawn_area(query, placing), _drawn_area(reference, to_pixels)
-    return _measure(areas, left, right, seen_left & seen_right, (placing, to_pixels))
+    best = _measure(areas, left, right, seen_left & seen_right, (placing, to_pixels))
+    correction = _refine(left, right, seen_left & seen_right)
+    if correction is None:
+        return best
+    to_pixels = compose(correction, to_pixels)
+    right, seen_right = _render(reference.grey, to_pixels, size)
+    areas = areas[0], _drawn_area(reference, to_pixels)
+    refined = _measure(areas, left, right, seen_left & seen_right, (placing, to_pixels))
+    if best is None or refined is None:
+        return refined or best
+    return refined if refined.agreeing > best.agreeing else best
 
 
 def _overlap_frame(
@@ -109,7 +116,7 @@ def _refine(left: NDArray[np.uint8], right: NDArray[np.uint8], seen: NDArray[np.
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 1e-3)
     mask = seen.astype(np.uint8) * 255
     try:
-        _, warp = cv2.findTransformECC(left, right, start, cv2.MOTION_AFFINE, criteria, mask, 5)
+        _, warp = cv2.findTransformECC(_even_out(left), _even_out(right), start, cv2.MOTION_AFFINE, criteria, mask, 5)
     except cv2.error:  # It did not converge: nothing to lock onto.
         return None
     found = np.asarray(warp, np.float64)
@@ -117,6 +124,15 @@ def _refine(left: NDArray[np.uint8], right: NDArray[np.uint8], seen: NDArray[np.
     if drift[:, :2].max() > 0.2 or drift[:, 2].max() > 0.2 * max(left.shape):
         return None
     return invert(found)
+
+
+def _even_out(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Local contrast alone: without this, frames and shadows outweigh the structure that should lock in."""
+    values = grey.astype(np.float32)
+    around = (2 * _WINDOW + 1, 2 * _WINDOW + 1)
+    mean = cv2.blur(values, around)
+    deviation = np.sqrt(np.maximum(cv2.blur(values * values, around) - mean * mean, 0))
+    return np.asarray((values - mean) / (deviation + 8), np.float32)
 
 
 def _drawn_area(picture: NormalPicture, placing: Matrix) -> float:
@@ -137,10 +153,12 @@ def _measure(
     if compared < _WINDOW**2:
         return None
     agreeing = content & (correlation > _AGREES)
+    middle, top = (float(value) for value in np.percentile(correlation[content], (50, 80)))
     share = float(agreeing.sum() / compared)
     overlap = float(seen.sum())
     return Agreement(
-        correlation=float(np.median(correlation[content])),
+        correlation=middle,
+        best_correlation=top,
         agreeing=share,
         windows=compared / _WINDOW**2,
         share_query=min(share * overlap / areas[0], 1.0),

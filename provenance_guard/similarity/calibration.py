@@ -19,17 +19,20 @@ FILE = Path(__file__).with_name("calibration.json")
 class Evidence:
     """What was measured between a picture and one reference.
 
-    ``inliers``: feature matches that support the geometric model; ``hash_cosine``: 1 minus twice the share of differing hash bits,
-    sign-free, 0..1; the others as in ``alignment.Agreement``.
+    ``inliers``, ``support``, ``residual``: as in ``geometry.Model``; ``hash_cosine``: 1 minus twice the share of differing hash
+    bits, sign-free, 0..1; the others as in ``alignment.Agreement``.
     """
 
-    inliers: int
-    hash_cosine: float
-    correlation: float
-    agreeing: float
-    windows: float
-    share_query: float
-    share_reference: float
+    inliers: int = 0
+    support: float = 0.0
+    residual: float = 0.0
+    hash_cosine: float = 0.0
+    correlation: float = 0.0
+    best_correlation: float = 0.0
+    agreeing: float = 0.0
+    windows: float = 0.0
+    share_query: float = 0.0
+    share_reference: float = 0.0
 
     def values(self) -> dict[str, float]:
         """The terms of the logistic model."""

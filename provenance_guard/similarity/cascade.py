@@ -172,7 +172,12 @@ class Cascade:
         if jpeg is None:  # Removed by another process meanwhile.
             return None
         reference = normalise(Image.open(io.BytesIO(jpeg)))
-        nothing = Evidence(model.inliers if model else 0, hit.cosine if hit else 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+        nothing = Evidence(
+            inliers=model.inliers if model else 0,
+            support=model.support if model else 0.0,
+            residual=model.residual if model else 0.0,
+            hash_cosine=hit.cosine if hit else 0.0,
+        )
         best = Comparison(content, nothing, 0.0, None, None, semantic, "", reference)
         proposals = [model] if model is not None else []
         if hit is not None:
@@ -188,6 +193,7 @@ class Cascade:
             evidence = replace(
                 nothing,
                 correlation=agreement.correlation,
+                best_correlation=agreement.best_correlation,
                 agreeing=agreement.agreeing,
                 windows=agreement.windows,
                 share_query=agreement.share_query,

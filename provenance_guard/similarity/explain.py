@@ -70,7 +70,7 @@ def _align_again(picture: NormalPicture, reference: NormalPicture, match: Match)
     if match.geometry is None:
         return None
     matrix = np.array(match.geometry.matrix)
-    model = Model(matrix, match.geometry.inverted, match.geometry.inliers, 0.0, np.zeros((0, 4)), "given")
+    model = Model(matrix, match.geometry.inverted, match.geometry.inliers, 0.0, 0.0, np.zeros((0, 4)), "given")
     return alignment.compare_aligned(picture, reference, model)
 
 

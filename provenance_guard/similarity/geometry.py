@@ -23,6 +23,7 @@ Matrix = NDArray[np.float64]
 
 _RATIO = 0.9
 _LOOSE, _TIGHT = 0.06, 0.02
+_PROJECTIVE = 10
 _SMALLEST_SCALE, _LARGEST_SCALE, _MOST_STRETCHED = 0.08, 10.0, 2.5
 
 
@@ -30,12 +31,15 @@ _SMALLEST_SCALE, _LARGEST_SCALE, _MOST_STRETCHED = 0.08, 10.0, 2.5
 class Model:
     """A proposal: ``matrix``, whether the query is a negative, how many features support it and where they are.
 
-    ``lines`` is (n, 4): x and y in the reference, x and y in the query. ``residual`` is their median error, in shares.
+    ``support`` is the share of all feature matches that support it. ``residual`` is how far these lie from the best flat
+    (projective) model, the median, as a share of the reference's longest side: small for a copy, larger for another photograph of
+    a scene with depth. ``lines`` is (n, 4): x and y in the reference, x and y in the query.
     """
 
     matrix: Matrix
     inverted: bool
     inliers: int
+    support: float
     residual: float
     lines: NDArray[np.float64]
     method: str
@@ -73,12 +77,12 @@ def propose_from_features(query: LocalFeatures, reference: LocalFeatures, varian
     count = _distinct(r[inside], q[inside])
     if count < 3 or not _plausible(matrix):
         return None
-    residual = float(np.median(_error(matrix, r[inside, :2], q[inside, :2])))
+    residual = _residual(matrix, r[inside, :2], q[inside, :2]) / size
     lines = np.hstack([r[inside, :2], q[inside, :2]])
     if variant in (1, 3):
         matrix = np.array([[-1.0], [1.0]]) * matrix
         lines[:, 2] *= -1
-    return Model(matrix, variant >= 2, count, residual, lines, "features")
+    return Model(matrix, variant >= 2, count, count / len(pairs), residual, lines, "features")
 
 
 def propose_from_hash(
@@ -91,7 +95,7 @@ def propose_from_hash(
     order = np.arange(4, dtype=np.uint8).reshape(2, 2)
     turned = np.asarray(hashes.orient(Image.fromarray(order), orientation)).reshape(-1)
     matrix = _solve_affine(source, target[turned])
-    return Model(matrix, inverted, 0, 0.0, np.zeros((0, 4)), "hash")
+    return Model(matrix, inverted, 0, 0.0, 0.0, np.zeros((0, 4)), "hash")
 
 
 def _match(query: LocalFeatures, reference: LocalFeatures) -> NDArray[np.int64]:
@@ -150,6 +154,17 @@ def _plausible(matrix: Matrix) -> bool:
 def _error(matrix: Matrix, source: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
     moved = source @ matrix[:, :2].T + matrix[:, 2]
     return np.hypot(*(moved - target).T)
+
+
+def _residual(matrix: Matrix, source: NDArray[np.float64], target: NDArray[np.float64]) -> float:
+    """The median error of a flat model: projective when there are enough matches to fit one, else ``matrix``."""
+    errors = _error(matrix, source, target)
+    if len(source) >= _PROJECTIVE:
+        flat, _ = cv2.findHomography(source, target, 0)
+        if flat is not None:
+            moved = cv2.perspectiveTransform(source[:, None], flat)[:, 0]
+            errors = np.minimum(np.median(errors), np.hypot(*(moved - target).T))
+    return float(np.median(errors))
 
 
 def compose(second: Matrix, first: Matrix) -> Matrix:

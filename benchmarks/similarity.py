@@ -1,0 +1,378 @@
+"""How many near-copies the screen finds, how many innocents it alarms, and how long it takes.
+
+    python benchmarks/similarity.py --preset small [--references DIR] [--innocents DIR] [--out DIR]
+
+``--references`` is a folder of pictures, with a ``manifest.json`` if there is one: a list of entries with ``file``, ``group``, ``role``
+(``reference``, ``same_subject``, or ``real_copy`` with ``copy_of``). Three fifths of each group become the library; the rest, and the
+pictures of ``--innocents``, are innocents of the same artists and subjects. Without it, scenes drawn by code are used. Copies are made by
+the fifty transforms of ``copy_transforms``. Writes ``similarity.json``, ``similarity.md`` and ``evidence.jsonl`` (what was measured
+for each candidate, from which ``calibrate_similarity.py`` fits the probabilities).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+import zlib
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import copy_transforms
+
+from provenance_guard.pictures import SUFFIXES, open_picture
+from provenance_guard.similarity import Library, calibration
+from provenance_guard.similarity.calibration import Evidence
+from provenance_guard.similarity.cascade import Cascade
+from provenance_guard.similarity.index import ExactIndex
+from provenance_guard.similarity.normalise import normalise
+from provenance_guard.similarity.store import Store
+
+SEED = 20261122
+PRESETS = {"small": 160, "full": 100_000}
+"""The largest number of pictures that are screened."""
+
+_VECTORS = {"small": 50_000, "full": 1_000_000}
+_INNOCENT_EDITS = (
+    "crop 50",
+    "mirrored",
+    "inverted",
+    "frame",
+    "collage",
+    "turned 8",
+    "pencil",
+    "strong blur",
+    "screenshot",
+)
+
+
+@dataclass(frozen=True)
+class Query:
+    """One picture to screen: ``kind`` and ``name`` for the tables, the ``source`` in the library that it was copied from, or None."""
+
+    kind: str
+    name: str
+    source: str | None
+    image: Image.Image
+    itself: str | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A query to be made: ``subject`` is a reference's path in its folder, or an innocent's absolute one."""
+
+    kind: str
+    subject: str | Path
+    transform: copy_transforms.Transform | None = None
+
+    def __str__(self) -> str:
+        return f"{self.kind} {Path(self.subject).name} {self.transform.name if self.transform else ''}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was measured for one query: one entry for each candidate, by its path in the library."""
+
+    kind: str
+    name: str
+    source: str | None
+    cpu_seconds: float
+    candidates: dict[str, Evidence]
+
+
+@dataclass(frozen=True)
+class Material:
+    """Pictures by role, as paths relative to ``folder``."""
+
+    folder: Path
+    library: list[str]
+    innocents: list[Path]
+    real_copies: list[tuple[str, str]]
+
+
+def main() -> None:
+    arguments = _parse()
+    torch.set_num_threads(min(2, os.cpu_count() or 1))
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = arguments.references or _draw_scenes(Path(scratch) / "drawn")
+        material = sort_pictures(folder, arguments.innocents)
+        started = time.process_time()
+        cascade = _index(material, Path(scratch))
+        indexing = (time.process_time() - started) / len(material.library)
+        outcomes = list(_screen_all(cascade, material, arguments.preset, arguments.seed))
+    report = {
+        "when": time.strftime("%Y-%m-%d"),
+        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}",
+        "preset": arguments.preset,
+        "library": len(material.library),
+        "index_cpu_seconds_per_picture": round(indexing, 3),
+        **summarise(outcomes, len(material.library)),
+        "search": measure_search(_VECTORS[arguments.preset]),
+    }
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    (arguments.out / "similarity.json").write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+    (arguments.out / "similarity.md").write_text(to_markdown(report), "utf-8")
+    with (arguments.out / "evidence.jsonl").open("w", encoding="utf-8") as stream:
+        for outcome in outcomes:
+            stream.write(json.dumps(asdict(outcome)) + "\n")
+    print(to_markdown(report))
+
+
+def sort_pictures(folder: Path, innocents: Path | None) -> Material:
+    """Three fifths of each group into the library, with every picture of which a real copy is known; the rest are innocents."""
+    manifest = folder / "manifest.json"
+    if manifest.exists():
+        entries = json.loads(manifest.read_text("utf-8"))
+    else:
+        names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+        entries = [{"file": name, "group": Path(name).parent.as_posix(), "role": "reference"} for name in names]
+    real = [(entry["file"], entry["copy_of"]) for entry in entries if entry["role"] == "real_copy"]
+    needed = {source for _, source in real}
+    groups: dict[str, list[str]] = defaultdict(list)
+    for entry in sorted(entries, key=lambda entry: entry["file"]):
+        if entry["role"] != "real_copy":
+            groups[entry["group"]].append(entry["file"])
+    library, others = [], []
+    for files in groups.values():
+        for number, file in enumerate(files):
+            (library if number % 5 < 3 or file in needed else others).append(file)
+    strangers = sorted(p for p in innocents.rglob("*") if p.suffix.lower() in SUFFIXES) if innocents else []
+    innocent = strangers + [folder / name for name in others]
+    return Material(folder.absolute(), library, [path.absolute() for path in innocent], real)
+
+
+def summarise(outcomes: list[Outcome], library: int) -> dict[str, Any]:
+    """Recall, alarms and calibration of a run."""
+    probabilities = [
+        {name: calibration.probability(evidence, library) for name, evidence in outcome.candidates.items()}
+        for outcome in outcomes
+    ]
+    copies = [(o, p.get(o.source or "", 0.0)) for o, p in zip(outcomes, probabilities, strict=True) if o.source]
+    innocents = [
+        (o, max(p.values(), default=0.0)) for o, p in zip(outcomes, probabilities, strict=True) if not o.source
+    ]
+    alarms = np.sort([value for _, value in innocents])[::-1]
+    limits = {"1 % alarmed": alarms[len(alarms) // 100], "0.1 % alarmed": alarms[len(alarms) // 1000]}
+    families: dict[str, list[float]] = defaultdict(list)
+    transforms: dict[str, list[float]] = defaultdict(list)
+    for outcome, value in copies:
+        families[outcome.kind].append(value)
+        transforms[f"{outcome.kind}: {outcome.name}" if outcome.kind != "real copy" else "real copy"].append(value)
+    pairs = [
+        (value, name == outcome.source)
+        for outcome, found in zip(outcomes, probabilities, strict=True)
+        for name, value in found.items()
+    ]
+    return {
+        "copies": len(copies),
+        "innocents": len(innocents),
+        "screen_cpu_seconds": round(float(np.mean([outcome.cpu_seconds for outcome in outcomes])), 3),
+        "recall": {
+            **{name: _share(value > limit for _, value in copies) for name, limit in limits.items()},
+            "near_copy at 0.85": _share(value >= 0.85 for _, value in copies),
+            "review at 0.5": _share(value >= 0.5 for _, value in copies),
+        },
+        "innocents_blocked": sum(value >= 0.85 for _, value in innocents),
+        "innocents_to_review": sum(0.5 <= value < 0.85 for _, value in innocents),
+        "families": {name: _family(values, limits) for name, values in sorted(families.items())},
+        "missed": {
+            name: _share(value >= 0.5 for value in values)
+            for name, values in sorted(transforms.items())
+            if min(values) < 0.5
+        },
+        "expected_calibration_error": calibration_error(pairs),
+        "worst_innocents": [
+            [outcome.kind, outcome.name, round(value, 3)]
+            for outcome, value in sorted(innocents, key=lambda entry: -entry[1])[:5]
+        ],
+    }
+
+
+def calibration_error(pairs: list[tuple[float, bool]]) -> float:
+    """Mean distance between told probability and share of copies, over ten bins, weighted by their size (ECE)."""
+    told = np.array([value for value, _ in pairs])
+    truth = np.array([is_copy for _, is_copy in pairs], np.float64)
+    bins = np.minimum((told * 10).astype(int), 9)
+    gaps = [abs(told[bins == b].mean() - truth[bins == b].mean()) * (bins == b).mean() for b in np.unique(bins)]
+    return round(float(sum(gaps)), 4)
+
+
+def measure_search(count: int) -> dict[str, float]:
+    """Exact top-10 of eight queries among ``count`` x 512 random vectors, beside numpy and the bandwidth of a plain sum."""
+    random = np.random.default_rng(SEED)
+    rows = random.standard_normal((count, 512), dtype=np.float32)
+    queries = random.standard_normal((8, 512), dtype=np.float32)
+    index = ExactIndex(rows)
+    ours = _best_of(lambda: index.search(queries, 10))
+    numpys = _best_of(lambda: np.argpartition(-(queries @ rows.T), 10, axis=1))
+    reading = _best_of(rows.sum)
+    return {
+        "vectors": count,
+        "million_comparisons_per_second": round(8 * count / ours / 1e6, 1),
+        "times_numpy": round(numpys / ours, 2),
+        "share_of_read_bandwidth": round(rows.nbytes / ours / (rows.nbytes / reading), 2),
+    }
+
+
+def to_markdown(report: dict[str, Any]) -> str:
+    """The report as a table for people."""
+    lines = [
+        f"{report['when']}, {report['machine']}: {report['library']} references, {report['copies']} copies, "
+        f"{report['innocents']} innocents; {report['screen_cpu_seconds']} s CPU a screen, "
+        f"{report['index_cpu_seconds_per_picture']} s CPU to index a picture.",
+        "",
+        "| recall | " + " | ".join(report["recall"]) + " |",
+        "| --- |" + " --- |" * len(report["recall"]),
+        "| all | " + " | ".join(str(value) for value in report["recall"].values()) + " |",
+    ]
+    for name, values in report["families"].items():
+        lines.append(
+            f"| {name} ({values['copies']}) | " + " | ".join(str(values[key]) for key in report["recall"]) + " |"
+        )
+    lines += [
+        "",
+        f"Innocents blocked: {report['innocents_blocked']}, to review: {report['innocents_to_review']}. "
+        f"Calibration error: {report['expected_calibration_error']}.",
+        "",
+        f"Search: {report['search']}",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--preset", choices=PRESETS, default="small")
+    parser.add_argument("--references", type=Path)
+    parser.add_argument("--innocents", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("benchmark-output"))
+    parser.add_argument("--seed", type=int, default=SEED)
+    return parser.parse_args()
+
+
+def _index(material: Material, scratch: Path) -> Cascade:
+    """A library of exactly the chosen references."""
+    chosen = scratch / "references"
+    for name in material.library:
+        target = chosen / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes((material.folder / name).read_bytes())
+    library = Library.open(scratch / "library")
+    library.sync(chosen)
+    return Cascade(Store(scratch / "library"), device="cpu", embedder=None)
+
+
+def _screen_all(cascade: Cascade, material: Material, preset: str, seed: int) -> Iterator[Outcome]:
+    folder = Path(next(iter(cascade.paths.values()))[0])
+    while folder.name != "references":
+        folder = folder.parent
+    for query in _make_queries(material, PRESETS[preset], seed):
+        started = time.process_time()
+        compared = cascade.compare(normalise(query.image))
+        seconds = time.process_time() - started
+        names = {entry.content: cascade.paths[entry.content][0].relative_to(folder).as_posix() for entry in compared}
+        candidates = {names[e.content]: e.evidence for e in compared if names[e.content] != query.itself}
+        yield Outcome(query.kind, query.name, query.source, seconds, candidates)
+
+
+def _make_queries(material: Material, most: int, seed: int) -> Iterator[Query]:
+    """Copies and innocents in a random order, so that a part of them is a fair sample."""
+    transforms = copy_transforms.all_transforms()
+    edits = [transform for transform in transforms if transform.name in _INNOCENT_EDITS]
+    copies = [Plan("copy", name, transform) for name in material.library for transform in transforms]
+    others = [Plan("real copy", copy) for copy, _ in material.real_copies]
+    others += [Plan("innocent", path) for path in material.innocents]
+    others += [Plan("edited innocent", path, edit) for path in material.innocents for edit in edits]
+    kinds = ("other reference", "same palette", "same layout", "same frame")
+    others += [Plan(kind, name) for name in material.library for kind in kinds]
+    plans = _sample(copies, most // 2, seed) + _sample(others, most // 2, seed + 1)
+    for plan in plans:
+        random = np.random.default_rng([seed, zlib.crc32(str(plan).encode("utf-8"))])
+        strangers = material.innocents or [material.folder / name for name in material.library if name != plan.subject]
+        beside = _read(strangers[int(random.integers(len(strangers)))])
+        yield _make_query(material, plan, random, beside)
+
+
+def _sample(plans: list[Plan], most: int, seed: int) -> list[Plan]:
+    order = np.random.default_rng(seed).permutation(len(plans))
+    return [plans[index] for index in order[:most]]
+
+
+def _make_query(material: Material, plan: Plan, random: np.random.Generator, beside: Image.Image) -> Query:
+    picture = _read(material.folder / plan.subject)  # An absolute subject stands for itself.
+    name, source = str(plan.subject), None
+    if plan.transform is not None:
+        picture = plan.transform.make(picture, random, beside)
+    if plan.kind == "copy" and plan.transform is not None:
+        return Query(plan.transform.family, plan.transform.name, name, picture)
+    if plan.kind == "real copy":
+        source = dict(material.real_copies)[name]
+    elif plan.kind == "same palette":
+        picture = copy_transforms.same_palette(picture, random)
+    elif plan.kind == "same layout":
+        picture = copy_transforms.same_layout(picture, random)
+    elif plan.kind == "same frame":
+        picture = copy_transforms.same_frame(picture, beside)
+    itself = name if plan.kind == "other reference" else None
+    label = Path(name).name + (f", {plan.transform.name}" if plan.transform else "")
+    return Query(plan.kind, label, source, picture, itself)
+
+
+def _draw_scenes(folder: Path) -> Path:
+    """Forty scenes with structure at every scale."""
+    folder.mkdir(parents=True)
+    for seed in range(40):
+        random = np.random.default_rng(seed)
+        coarse = Image.fromarray(random.integers(60, 200, (6, 8, 3)).astype(np.uint8), "RGB")
+        scene = coarse.resize((480, 360), Image.Resampling.BICUBIC)
+        draw = ImageDraw.Draw(scene)
+        for _ in range(80):
+            x, y = random.integers(0, 480), random.integers(0, 360)
+            a, b = random.integers(6, 60, 2)
+            colour = tuple(int(value) for value in random.integers(0, 255, 3))
+            shape = (draw.ellipse, draw.rectangle)[int(random.integers(2))]
+            shape((x - a, y - b, x + a, y + b), fill=colour)
+        scene.save(folder / f"{seed:02}.png")
+    return folder
+
+
+def _read(path: Path) -> Image.Image:
+    return open_picture(path, animated="first").image.convert("RGB")
+
+
+def _family(values: list[float], limits: dict[str, float]) -> dict[str, float]:
+    shares = {name: _share(value > limit for value in values) for name, limit in limits.items()}
+    shares["near_copy at 0.85"] = _share(value >= 0.85 for value in values)
+    shares["review at 0.5"] = _share(value >= 0.5 for value in values)
+    return {"copies": len(values), **shares}
+
+
+def _share(hits: Iterator[bool]) -> float:
+    values = list(hits)
+    return round(float(np.mean(values)), 3) if values else 0.0
+
+
+def _best_of(run: Any, times: int = 3) -> float:
+    seconds = []
+    for _ in range(times):
+        started = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - started)
+    return min(seconds)
+
+
+if __name__ == "__main__":
+    main()

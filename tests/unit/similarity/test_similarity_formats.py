@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from similarity_pictures import draw_scene
+
+from provenance_guard.similarity import Library, features, hashes
+from provenance_guard.similarity.features import LocalFeatures
+from provenance_guard.similarity.normalise import normalise
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "similarity" / "formats-1.json"
+
+
+def _features(bright: int, dark: int, seed: int) -> LocalFeatures:
+    random = np.random.default_rng(seed)
+    number = bright + dark
+    points = np.stack([*random.random((3, number)), random.uniform(-9, 9, number)], axis=1).astype(np.float32)
+    descriptors = random.integers(0, 128, (number, 128)).astype(np.int8)
+    descriptors[:, 0] = 1  # A described place is never all zero.
+    return LocalFeatures(points, descriptors, np.arange(number) < bright)
+
+
+@given(st.integers(0, 150), st.integers(0, 150), st.integers(0, 2**31))
+@settings(max_examples=25, deadline=None)
+def test_packed_features_come_back(bright: int, dark: int, seed: int) -> None:
+    before = _features(bright, dark, seed)
+    after = features.unpack(np.frombuffer(features.pack(before), np.uint8))
+    assert np.array_equal(after.descriptors, before.descriptors)
+    assert np.array_equal(after.bright, before.bright)
+    assert after.points[:, :3] == pytest.approx(before.points[:, :3], abs=1e-4)
+    turn = after.points[:, 3] - before.points[:, 3]
+    assert np.cos(turn) == pytest.approx(np.ones(len(turn)), abs=1e-6)
+
+
+def test_the_stored_forms_are_those_of_version_1() -> None:
+    golden = json.loads(GOLDEN.read_text("utf-8"))
+    angles = np.arange(7, dtype=np.float32)
+    points = np.stack([angles / 7, angles / 14, angles / 28, angles], axis=1)
+    descriptors = (np.arange(7 * 128) % 128).astype(np.int8).reshape(7, 128)
+    packed = features.pack(LocalFeatures(points, descriptors, np.arange(7) < 3))
+    assert f"{features.ALGORITHM} {features.VERSION}" == golden["features"]
+    assert hashlib.sha256(packed).hexdigest() == golden["packed_features_sha256"]
+    assert f"{hashes.ALGORITHM} {hashes.VERSION}" == golden["hash"]
+    ramp = np.add.outer(np.arange(96) ** 2 // 50, np.arange(128)).astype(np.uint8)
+    stored = hashes.hash_reference(normalise(Image.fromarray(ramp)))
+    distance = np.unpackbits(stored[0] ^ np.frombuffer(bytes.fromhex(golden["hash_of_ramp"]), np.uint8)).sum()
+    assert distance <= 8  # Pillow releases resize a little differently.
+
+
+def test_the_database_has_the_columns_of_version_1(tmp_path: Path) -> None:
+    golden = json.loads(GOLDEN.read_text("utf-8"))
+    Library.open(tmp_path / "data").close()
+    database = sqlite3.connect(tmp_path / "data" / "library.sqlite3")
+    tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
+    columns = {name: [row[1] for row in database.execute(f"PRAGMA table_info({name})")] for name in tables}
+    assert columns == golden["columns"]
+
+
+def test_variants_are_the_features_of_the_changed_picture() -> None:
+    scene = draw_scene(3)
+    plain = features.describe(normalise(scene), 600)
+    for index, change in ((1, Image.Transpose.FLIP_LEFT_RIGHT), (2, None)):
+        changed = scene.transpose(change) if change is not None else Image.eval(scene, lambda level: 255 - level)
+        expected = features.describe(normalise(changed), 600)
+        got = features.variant(plain, index)
+        cosines = got.descriptors.astype(float) @ expected.descriptors.astype(float).T / features.SCALE**2
+        best = cosines.argmax(axis=1)
+        equal = cosines.max(axis=1) > 0.98
+        assert equal.mean() > 0.8
+        assert (got.bright[equal] == expected.bright[best[equal]]).mean() > 0.99
+
+
+def test_a_turned_picture_has_the_hash_of_its_orientation() -> None:
+    scene = draw_scene(4, (384, 384))
+    stored = hashes.signs(hashes.hash_reference(normalise(scene)))[0]
+    for number in range(8):
+        turned = hashes.orient(scene, number)
+        cosines = hashes.signs(hashes.hash_orientations(normalise(turned)))[0] @ stored / hashes.BITS
+        assert cosines.max() > 0.9
+        assert (cosines > 0.9).sum() == 1
