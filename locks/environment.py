@@ -263,7 +263,8 @@ def install_torch(environment: Environment, log: Path) -> None:
     """PyTorch with what its build needs (NVIDIA's libraries or not): pip finds that out, held to our list otherwise."""
     asked = asked_torch()
     what = [asked] if asked else ["--requirement", str(environment.locks / "torch.txt")]
-    step("PyTorch", [*pip_install(environment), *what, "--constraint", environment.locks / "core.txt"], log)
+    title = "PyTorch (usually with NVIDIA's libraries: 2.5 GB)" if sys.platform == "linux" and not asked else "PyTorch"
+    step(title, [*pip_install(environment), *what, "--constraint", environment.locks / "core.txt"], log)
 
 
 def pip_install(environment: Environment) -> list[str | Path]:
@@ -272,7 +273,9 @@ def pip_install(environment: Environment) -> list[str | Path]:
     pip: list[str | Path] = [environment.python, "-I", "-u", "-m", "pip"]
     if not inside:
         pip = [sys.executable, "-u", "-m", "pip", "--python", environment.python]
-    options = "--no-input --no-user --disable-pip-version-check --no-warn-script-location --no-compile --progress-bar off"
+    options = (
+        "--no-input --no-user --disable-pip-version-check --no-warn-script-location --no-compile --progress-bar off"
+    )
     return [*pip, "install", *options.split(), "--only-binary", ":all:"]
 
 

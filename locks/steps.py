@@ -28,7 +28,7 @@ CAUSES = (
     (
         r"No space left on device|not enough space on the disk|Errno 28\b|Errno 122\b|WinError 112\b",
         "The disk is full.",
-        "Make room (about 3 GB; 8 GB with NVIDIA's libraries on Linux) and run the same command again.",
+        "Make room (about 2 GB; 8 GB with NVIDIA's libraries on Linux) and run the same command again.",
     ),
     (
         r"ensurepip|No module named (pip|venv)\b",
@@ -98,12 +98,13 @@ def announcement(line: str) -> str:
     """What a line of pip's output means for somebody who waits: a large download; empty for everything else."""
     if re.match(r"Collecting nvidia-cudnn-", line):
         return (
-            "This build of PyTorch brings NVIDIA's libraries: about 2.5 GB to download, 6 GB on disk. For a smaller one\n"
+            "This build of PyTorch brings NVIDIA's libraries: about 2.5 GB to download, 5 GB on disk. For a smaller one\n"
             "    stop here (Ctrl+C) and see PROVENANCE_GUARD_TORCH in: python run.py --help"
         )
     download = re.match(r"\s*Downloading (\S+) \(([\d.]+) ([MG])B\)", line)
     if download and float(download[2]) * (1000 if download[3] == "G" else 1) >= LARGE_DOWNLOAD_MB:
-        return f"downloading {download[1].rsplit('/', 1)[-1].split('-cp')[0]} ({download[2]} {download[3]}B)"
+        name = re.split(r"-(?:cp|py)\d", download[1].rsplit("/", 1)[-1])[0]
+        return f"downloading {name} ({download[2]} {download[3]}B)"
     return ""
 
 
