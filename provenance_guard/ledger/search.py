@@ -18,7 +18,6 @@ from typing import Any
 from provenance_guard.errors import LedgerError, SidecarError
 from provenance_guard.ledger import database
 from provenance_guard.ledger.events import RECORD_KEY, Event
-from provenance_guard.provenance.redaction import restore
 
 # The fields that a word can be looked for in: ``lora:lighthouse``.
 FIELDS = ("prompt", "negative", "model", "lora", "seed", "parent", "verdict", "user", "file", "other")
@@ -130,6 +129,8 @@ def searchable(event: Event) -> dict[str, str]:
 
 def opened_body(event: Event) -> dict[str, Any]:
     """What an event says, with the private fields opened that the ledger still holds."""
+    from provenance_guard.provenance.redaction import restore  # That room imports torch, which only a search may cost.
+
     body: dict[str, Any] = dict(event.body)
     try:
         if isinstance(body.get(RECORD_KEY), dict):
