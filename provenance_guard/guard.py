@@ -345,8 +345,21 @@ class Guard:
 
     def _label(self, release: Release, path: Path) -> bool:
         context = release.record.context
-        statement = labels.Labels(source_type=labels.source_type_for(context), record_id=release.record.id)
+        source_type = labels.source_type_for(context, parents_generated=self._made_from_generated(context))
+        statement = labels.Labels(source_type=source_type, record_id=release.record.id)
         return labels.write_labels(path, statement).written
+
+    def _made_from_generated(self, context: Context) -> bool:
+        """Whether every picture that went into this one is known to have been generated here; a mere claim does not count."""
+        parents = [parent for parent in context.parents if parent.role != "mask"]
+        return bool(parents) and all(parent.found_by != "label" and self._is_generated(parent) for parent in parents)
+
+    def _is_generated(self, parent: Parent) -> bool:
+        if parent.record_id is None:
+            return False
+        known = next(self.ledger.events(record_id=parent.record_id, type=events.PICTURE_RELEASED), None)
+        origin = known.body["record"]["context"]["origin"] if known and not known.erased else None
+        return origin in ("webui.txt2img", "webui.img2img")
 
     def _write_sidecar(self, release: Release, file: _SavedFile) -> Path:
         statement = sidecar.build_statement(

@@ -252,6 +252,17 @@ def test_two_guards_on_one_data_directory_keep_one_chain(tmp_path, references, i
     assert verify_ledger(tmp_path / "data" / LEDGER_FILE).sound
 
 
+def test_img2img_of_an_own_picture_is_no_composite_of_a_photograph(tmp_path, references, innocent):
+    with Guard(config_for(tmp_path, references)) as guard:
+        first = guard.release(innocent, CONTEXT)
+        said = []
+        for parent in (guard.find_parent("init_image", first.image), guard.find_parent("init_image", innocent)):
+            release = guard.release(innocent, Context("webui.img2img", {"seed": 1}, parents=(parent,)))
+            path = save_and_seal(guard, release, tmp_path / "out.png")
+            said.append(labels.read_labels(path).source_type.value)
+    assert said == ["trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia"]
+
+
 def test_a_lossy_file_with_new_metadata_still_has_the_sealed_pixels(tmp_path, references, innocent):
     with Guard(config_for(tmp_path, references)) as guard:
         release = guard.release(innocent, CONTEXT)
