@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from PIL import Image
 
 from provenance_guard.json_types import Json
-from provenance_guard.provenance import Context, Parent, find_parent
+from provenance_guard.provenance import Context, Parent
 from provenance_guard.provenance.infotext_parser import snake_case
 from provenance_guard.provenance.record import ParentRole
 from provenance_guard.webui import compat, job, resources, runtime
@@ -129,11 +129,7 @@ def capture_extras(source: Image.Image, steps: Mapping[str, Any], guard: Guard) 
 
 
 def _recognise(role: ParentRole, image: Image.Image, guard: Guard) -> Parent:
-    def find_pixels(pixel_sha256: str) -> str | None:
-        events = guard.ledger.find_pixels(pixel_sha256)
-        return next((event.record_id for event in reversed(events) if event.record_id), None)
-
-    return find_parent(role, image, find_pixels=find_pixels, label_id=_claimed_record_id(image))
+    return guard.find_parent(role, image, label_id=_claimed_record_id(image))
 
 
 def _claimed_record_id(image: Image.Image) -> str | None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from PIL import Image
 
@@ -62,9 +62,12 @@ class Passage:
         return self.release.decision.action if self.release else "warn"
 
     @property
-    def marked(self) -> bool:
-        """Whether the picture carries our invisible mark."""
-        return bool(self.release and self.release.record.mark and self.release.record.mark.get("present"))
+    def mark(self) -> Literal["none", "weak", "sound"]:
+        """How well the picture carries our invisible mark; a weak one may not be found again."""
+        mark = self.release.record.mark if self.release and not self.withheld else None
+        if not mark or not mark.get("present"):
+            return "none"
+        return "weak" if mark.get("weak") else "sound"
 
 
 def may_be_skipped(wish: Wish) -> bool:

@@ -5,6 +5,8 @@ It is kept on the host's own objects, so that it lives exactly as long as they d
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -38,12 +40,8 @@ class Job:
         lines = [*self.troubles]
         for number, passage in enumerate(ordered, start=1):
             lines += [f"Picture {number}: {message}" for message in passage.messages]
-        withheld = sum(passage.withheld for passage in ordered)
-        recorded = sum(passage.record_id is not None and not passage.withheld for passage in ordered)
-        marked = sum(passage.marked and not passage.withheld for passage in ordered)
         if ordered:
-            total = f"Provenance Guard: {_pictures(len(ordered))}, {recorded} recorded, {marked} marked"
-            lines.append(f"{total}, {withheld} withheld." if withheld else f"{total}.")
+            lines.append(f"Provenance Guard: {_count(ordered)}")
         return lines
 
     def infotext_id(
@@ -90,5 +88,15 @@ def passage_of(image: Image.Image) -> Passage | None:
     return getattr(image, _PASSAGE, None)
 
 
-def _pictures(number: int) -> str:
-    return "1 picture" if number == 1 else f"{number} pictures"
+def _count(passages: Sequence[Passage]) -> str:
+    marks = Counter(passage.mark for passage in passages)
+    counts = {
+        "recorded": sum(passage.record_id is not None and not passage.withheld for passage in passages),
+        "marked": marks["sound"] + marks["weak"],
+        "of them weakly": marks["weak"],
+        "withheld": sum(passage.withheld for passage in passages),
+    }
+    always = ("recorded", "marked")
+    told = [f"{number} {what}" for what, number in counts.items() if number or what in always]
+    pictures = "1 picture" if len(passages) == 1 else f"{len(passages)} pictures"
+    return f"{pictures}, {', '.join(told)}."
