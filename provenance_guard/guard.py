@@ -10,13 +10,11 @@ and the policy's ``on_error`` says whether the picture may leave all the same.
 
 from __future__ import annotations
 
-import logging
 import platform
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from PIL import Image
@@ -24,11 +22,12 @@ from PIL import Image
 from provenance_guard import __version__, files, labels, pictures
 from provenance_guard.clock import format_time, utc_now
 from provenance_guard.config import Config, Policy
-from provenance_guard.errors import GuardError, KeyMissingError, MarkError
+from provenance_guard.errors import KeyMissingError, MarkError
 from provenance_guard.gate.placeholder import placeholder
-from provenance_guard.gate.policy import Decision, decide
+from provenance_guard.gate.policy import decide
 from provenance_guard.json_types import Json
 from provenance_guard.ledger import Event, Ledger, events
+from provenance_guard.passage import Admission, RedactedRecord, Release, SavedFile, Sealed, Steps, read_back
 from provenance_guard.provenance import sidecar
 from provenance_guard.provenance.lineage import find_parent
 from provenance_guard.provenance.record import Context, Parent, ParentRole, Record, bare_name, new_record_id
@@ -38,55 +37,10 @@ from provenance_guard.similarity import Library, SyncReport, Verdict
 from provenance_guard.similarity.embedding import load_embedder
 from provenance_guard.watermark import KeyRing, Payload, Watermarker
 
-logger = logging.getLogger(__name__)
-
 LEDGER_FILE = "ledger.sqlite3"
 LIBRARY_FOLDER = "library"
 
-T = TypeVar("T")
-RedactedRecord = tuple[Mapping[str, Json], tuple[str, ...]]
-"""A record's public form, and the openings of the private fields in it (see ``provenance.redaction``)."""
-
-
-@dataclass(frozen=True)
-class Admission:
-    """Whether a run may start, and the ledger event that remembers that it was asked for."""
-
-    event: Event | None
-    failures: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Release:
-    """What came out of the door. ``image`` is all that may leave: the marked picture, or a placeholder of the same size."""
-
-    image: Image.Image
-    record: Record
-    redacted: RedactedRecord
-    decision: Decision
-    verdict: Verdict | None
-    event: Event | None
-    policy: Policy
-    failures: tuple[str, ...] = ()
-
-    @property
-    def blocked(self) -> bool:
-        """Whether ``image`` is a placeholder."""
-        return self.decision.withholds
-
-
-@dataclass(frozen=True)
-class Sealed:
-    """A saved file after sealing. ``withheld`` says that the file was removed again, because sealing failed under a policy
-    that blocks on errors."""
-
-    path: Path
-    file_sha256: str | None = None
-    sidecar: Path | None = None
-    labelled: bool = False
-    event: Event | None = None
-    withheld: bool = False
-    failures: tuple[str, ...] = field(default=())
+__all__ = ["LEDGER_FILE", "LIBRARY_FOLDER", "Admission", "Guard", "Release", "Sealed"]
 
 
 class Guard:
@@ -208,7 +162,7 @@ class Guard:
 
     def admit(self, context: Context) -> Admission:
         """Remember a run before it starts, seed included, so that a crashed one is not lost. Never raises."""
-        steps = _Steps()
+        steps = Steps()
         asked: dict[str, Json] = {
             "origin": context.origin,
             "parameters": dict(context.parameters),
@@ -225,7 +179,7 @@ class Guard:
         ``policy`` is the configured one, narrowed by the job. The result's ``image`` has the size of ``image``.
         """
         policy = policy or self.config.policy
-        steps = _Steps()
+        steps = Steps()
         record_id, now = new_record_id(), utc_now()
         screened = policy.mode != "off"
         verdict = steps.attempt("screen", lambda: self.screen(image, policy=policy)) if screened else None
@@ -262,9 +216,9 @@ class Guard:
         """
         if release.blocked:
             return Sealed(path)
-        steps = _Steps()
+        steps = Steps()
         labelled = release.policy.label.enabled and bool(steps.attempt("label", lambda: self._label(release, path)))
-        file = steps.attempt("hash", lambda: _read_back(path))
+        file = steps.attempt("hash", lambda: read_back(path))
         event, written = None, None
         if file:
             event = steps.attempt("record", lambda: self._append_saved(release, file))
@@ -325,7 +279,7 @@ class Guard:
         public, openings = sealed
         return self._append(kind, {"record": dict(public)}, record_id=record_id, openings=openings)
 
-    def _append_saved(self, release: Release, file: _SavedFile) -> Event:
+    def _append_saved(self, release: Release, file: SavedFile) -> Event:
         body: dict[str, Json] = {
             "file_name": file.path.name,
             events.FILE_KEY: file.sha256,
@@ -361,7 +315,7 @@ class Guard:
         origin = known.body["record"]["context"]["origin"] if known and not known.erased else None
         return origin in ("webui.txt2img", "webui.img2img")
 
-    def _write_sidecar(self, release: Release, file: _SavedFile) -> Path:
+    def _write_sidecar(self, release: Release, file: SavedFile) -> Path:
         statement = sidecar.build_statement(
             release.record,
             file_name=file.path.name,
@@ -373,37 +327,6 @@ class Guard:
         target = sidecar.sidecar_path(file.path)
         files.write_atomically(target, sidecar.sign_envelope(statement, self.signer))
         return target
-
-
-@dataclass(frozen=True)
-class _SavedFile:
-    """A file as it lies on the disk. Its pixels are read back, because formats lose some and callers name wrong files."""
-
-    path: Path
-    sha256: str
-    pixel_sha256: str
-
-
-def _read_back(path: Path) -> _SavedFile:
-    image = pictures.open_picture(path, animated="first").image
-    return _SavedFile(path, files.sha256_file(path), pictures.pixel_sha256(image))
-
-
-class _Steps:
-    """Runs the steps of one passage: a step that fails leaves a sentence in ``failures`` instead of a result."""
-
-    def __init__(self) -> None:
-        self.failures: list[str] = []
-
-    def attempt(self, name: str, step: Callable[[], T]) -> T | None:
-        try:
-            return step()
-        except GuardError as error:
-            self.failures.append(f"{name}: {error}")
-        except Exception as error:
-            logger.exception("step %r failed", name)
-            self.failures.append(f"{name}: {type(error).__name__}: {error}")
-        return None
 
 
 def _without_folders(verdict: Verdict) -> dict[str, Json]:

@@ -1,0 +1,99 @@
+"""What a passage through the door leaves: its results, and the failures of its steps."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from PIL import Image
+
+from provenance_guard import files, pictures
+from provenance_guard.config import Policy
+from provenance_guard.errors import GuardError
+from provenance_guard.gate.policy import Decision
+from provenance_guard.json_types import Json
+from provenance_guard.ledger import Event
+from provenance_guard.provenance.record import Record
+from provenance_guard.similarity import Verdict
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+RedactedRecord = tuple[Mapping[str, Json], tuple[str, ...]]
+"""A record's public form, and the openings of the private fields in it (see ``provenance.redaction``)."""
+
+
+@dataclass(frozen=True)
+class Admission:
+    """Whether a run may start, and the ledger event that remembers that it was asked for."""
+
+    event: Event | None
+    failures: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Release:
+    """What came out of the door. ``image`` is all that may leave: the marked picture, or a placeholder of the same size."""
+
+    image: Image.Image
+    record: Record
+    redacted: RedactedRecord
+    decision: Decision
+    verdict: Verdict | None
+    event: Event | None
+    policy: Policy
+    failures: tuple[str, ...] = ()
+
+    @property
+    def blocked(self) -> bool:
+        """Whether ``image`` is a placeholder."""
+        return self.decision.withholds
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A saved file after sealing. ``withheld`` says that the file was removed again, because sealing failed under a policy
+    that blocks on errors."""
+
+    path: Path
+    file_sha256: str | None = None
+    sidecar: Path | None = None
+    labelled: bool = False
+    event: Event | None = None
+    withheld: bool = False
+    failures: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class SavedFile:
+    """A file as it lies on the disk. Its pixels are read back, because formats lose some and callers name wrong files."""
+
+    path: Path
+    sha256: str
+    pixel_sha256: str
+
+
+def read_back(path: Path) -> SavedFile:
+    """Hash a file that a caller has saved. Raises PictureError, OSError."""
+    image = pictures.open_picture(path, animated="first").image
+    return SavedFile(path, files.sha256_file(path), pictures.pixel_sha256(image))
+
+
+class Steps:
+    """Runs the steps of one passage: a step that fails leaves a sentence in ``failures`` instead of a result."""
+
+    def __init__(self) -> None:
+        self.failures: list[str] = []
+
+    def attempt(self, name: str, step: Callable[[], T]) -> T | None:
+        try:
+            return step()
+        except GuardError as error:
+            self.failures.append(f"{name}: {error}")
+        except Exception as error:
+            logger.exception("step %r failed", name)
+            self.failures.append(f"{name}: {type(error).__name__}: {error}")
+        return None
