@@ -42,12 +42,12 @@ CAUSES = (
     ),
     (
         r"No matching distribution found|Could not find a version",
-        "A package has no build for this Python on this system.",
-        "Try another Python from 3.10 to 3.13 (64-bit); the log names the package.",
+        "A package was not found for this Python on this system.",
+        "Check that there is a network and that PIP_INDEX_URL, if set, is right; else try another Python (3.10 to 3.13).",
     ),
     (
-        r"Permission denied|Access is denied|Read-only file system|Errno (13|30)\b|WinError (5|32)\b",
-        "A file of the environment cannot be written.",
+        r"Permission denied|Access is denied|Read-only file system|Not a directory|WinError (5|32|267)\b",
+        "The environment cannot be written.",
         "Close other windows that run Provenance Guard, or set PROVENANCE_GUARD_ENVIRONMENTS to a folder of your own.",
     ),
 )
@@ -90,7 +90,7 @@ def step(title: str, command: Sequence[str | Path], log: Path) -> None:
         problem, next_step = explain("\n".join(lines))
         for line in [line for line in lines if line][-TAIL_LINES:]:
             tell(f"    | {line}")
-        raise StepError(f"{title}: {problem}", next_step=f"{next_step} The log is {log}")
+        raise StepError(problem, next_step=f"{next_step} The log is {log}")
     tell(f"    done in {time.monotonic() - started:.0f} s")
 
 
