@@ -113,8 +113,7 @@ def check_uploads(guard_provider: Callable[[], Guard], uploads: Any) -> Report:
             lambda: check_picture(guard_provider(), _side_by_side(files, Path(folder))),
             lambda problem: Report(summary=problem),
         )
-        # A person knows the picture by its name; where the copy lay says nothing.
-        return dataclasses.replace(report, summary=report.summary.replace(escape(folder + os.sep), ""))
+        return _without_folder(report, folder)
 
 
 def check_picture(guard: Guard, path: Path) -> Report:
@@ -245,6 +244,13 @@ def _changes(geometry: Geometry) -> Iterator[str]:
         yield "mirrored"
     if geometry.inverted:
         yield "inverted"
+
+
+def _without_folder(report: Report, folder: str) -> Report:
+    """A person knows the picture by its name; where our copy of it lay says nothing."""
+    lying = escape(folder + os.sep)
+    texts = {name: value.replace(lying, "") for name, value in vars(report).items() if isinstance(value, str)}
+    return dataclasses.replace(report, **texts)
 
 
 def _name(path: Path) -> str:

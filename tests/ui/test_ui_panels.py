@@ -206,6 +206,14 @@ class TestCheck:
         changed.write_text(json.dumps(envelope), "utf-8")
         assert "fails" in words(check.check_uploads(lambda: guard, upload(copy, changed)).verification)
 
+    def test_a_damaged_sidecar_is_told_by_its_name_alone(self, guard: Guard, copy: Path, tmp_path: Path) -> None:
+        damaged = tmp_path / f"{copy.name}.prov.json"
+        damaged.write_text("{}", "utf-8")
+        text = words(check.check_uploads(lambda: guard, upload(copy, damaged)).verification)
+        assert "fails" in text
+        assert damaged.name in text
+        assert f"/{damaged.name}" not in text
+
     def test_checking_records_nothing(self, guard: Guard, copy: Path) -> None:
         path = guard.config.data_directory / LEDGER_FILE
         with Ledger.open_read_only(path) as ledger:
