@@ -14,6 +14,7 @@ from provenance_guard.cli.output import complain, print_json, print_table, progr
 from provenance_guard.config import Config
 from provenance_guard.errors import GuardError, OutputError, UsageError
 from provenance_guard.guard import Guard
+from provenance_guard.review.records import describe_mark
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -123,18 +124,9 @@ def _row(outcome: Outcome) -> tuple[str, str, str, str, str]:
         outcome.source.name,
         outcome.outcome,
         verdict.level.replace("_", " ") if verdict else "",
-        _mark_words(outcome),
+        describe_mark(release.record.mark) if release and outcome.output else "",
         _why(outcome),
     )
-
-
-def _mark_words(outcome: Outcome) -> str:
-    mark = outcome.release.record.mark if outcome.release and outcome.output else None
-    if not mark:
-        return ""
-    if not mark.get("present"):
-        return "none"
-    return "weak" if mark.get("weak") else "yes"
 
 
 def _why(outcome: Outcome) -> str:

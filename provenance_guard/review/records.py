@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from provenance_guard.errors import LedgerError
@@ -35,6 +36,13 @@ def complete_record_id(ledger: Ledger, prefix: str) -> str:
     if len(found) > 1:
         raise LedgerError(f"Several records begin with {prefix}.", next_step="Give more characters of the id.")
     return found[0]
+
+
+def describe_mark(mark: Mapping[str, Any] | None) -> str:
+    """``yes``, ``weak`` or ``none``: whether a recorded picture carries the invisible mark."""
+    if not mark or not mark.get("present"):
+        return "none"
+    return "weak" if mark.get("weak") else "yes"
 
 
 def as_lines(value: dict[str, Any], indent: str = "") -> list[str]:
