@@ -27,7 +27,7 @@ from provenance_guard.similarity import calibration
 from provenance_guard.similarity.calibration import Evidence
 
 FOLDS = 5
-PENALTY = 1.0
+PENALTY = 0.3
 GALLERY_WEIGHT = 0.5
 
 

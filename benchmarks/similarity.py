@@ -194,6 +194,10 @@ def summarise(outcomes: list[Outcome], library: int) -> dict[str, Any]:
             if min(values) < 0.5
         },
         "expected_calibration_error": calibration_error(pairs),
+        "alarmed_by_kind": {
+            name: [sum(value >= 0.85 for value in values), sum(value >= 0.5 for value in values), len(values)]
+            for name, values in sorted(_by_kind(innocents).items())
+        },
         "worst_innocents": [
             [outcome.kind, outcome.name, round(value, 3)]
             for outcome, value in sorted(innocents, key=lambda entry: -entry[1])[:5]
@@ -296,7 +300,7 @@ def _make_queries(material: Material, most: int, seed: int) -> Iterator[Query]:
     others = [Plan("real copy", copy) for copy, _ in material.real_copies]
     others += [Plan("innocent", path) for path in material.innocents]
     others += [Plan("edited innocent", path, edit) for path in material.innocents for edit in edits]
-    kinds = ("other reference", "same palette", "same layout", "same frame")
+    kinds = ("other reference", "same palette", "same layout", "same frame", "other photograph")
     others += [Plan(kind, name) for name in material.library for kind in kinds]
     plans = _sample(copies, most // 2, seed) + _sample(others, most // 2, seed + 1)
     for plan in plans:
@@ -326,6 +330,8 @@ def _make_query(material: Material, plan: Plan, random: np.random.Generator, bes
         picture = copy_transforms.same_layout(picture, random)
     elif plan.kind == "same frame":
         picture = copy_transforms.same_frame(picture, beside)
+    elif plan.kind == "other photograph":
+        picture = copy_transforms.other_photograph(picture, random, beside)
     itself = name if plan.kind == "other reference" else None
     label = Path(name).name + (f", {plan.transform.name}" if plan.transform else "")
     return Query(plan.kind, label, source, picture, itself)
@@ -358,6 +364,13 @@ def _family(values: list[float], limits: dict[str, float]) -> dict[str, float]:
     shares["near_copy at 0.85"] = _share(value >= 0.85 for value in values)
     shares["review at 0.5"] = _share(value >= 0.5 for value in values)
     return {"copies": len(values), **shares}
+
+
+def _by_kind(found: list[tuple[Outcome, float]]) -> dict[str, list[float]]:
+    kinds: dict[str, list[float]] = defaultdict(list)
+    for outcome, value in found:
+        kinds[outcome.kind].append(value)
+    return kinds
 
 
 def _share(hits: Iterator[bool]) -> float:

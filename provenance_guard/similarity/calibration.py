@@ -12,6 +12,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+_PRECISE = 1.5 / 640
+"""The residual (share of the longest side) at which a feature's word counts about a third: a pixel and a half."""
+
+_CHANCE_HASH = 0.3
+"""Hash cosines that unrelated pictures reach."""
+
 FILE = Path(__file__).with_name("calibration.json")
 
 
@@ -35,16 +41,21 @@ class Evidence:
     share_reference: float = 0.0
 
     def values(self) -> dict[str, float]:
-        """The terms of the logistic model."""
-        agreed_windows = self.windows * self.agreeing
+        """The terms of the logistic model: two ways to be a copy, and how well the pictures agree.
+
+        Features that fit one flat model within about a pixel (``precise``) speak for a rigid copy, a near hash for a copy of the
+        whole picture. Each counts more when the aligned pictures agree.
+        """
+        precise = math.log1p(self.inliers) * math.exp(-self.residual / _PRECISE)
+        near = max(self.hash_cosine - _CHANCE_HASH, 0.0)
         return {
-            "log_inliers": math.log1p(self.inliers),
-            "hash_cosine": max(self.hash_cosine - 0.2, 0.0),
+            "precise": precise,
+            "hash": near,
+            "best_correlation": self.best_correlation,
             "correlation": self.correlation,
-            "agreeing": self.agreeing,
-            "log_windows": math.log1p(agreed_windows),
-            "share": max(self.share_query, self.share_reference),
-            "inliers_and_agreeing": math.log1p(self.inliers) * self.agreeing,
+            "log_windows": math.log1p(self.windows * self.agreeing),
+            "precise_and_agreeing": precise * max(self.best_correlation - 0.5, 0.0),
+            "hash_and_agreeing": near * max(self.correlation, 0.0),
         }
 
 
@@ -52,7 +63,8 @@ def probability(evidence: Evidence, references: int) -> float:
     """The calibrated probability (0..1) that this is a copy, found as the best of ``references`` references."""
     model = _model()
     logit = model["intercept"] + sum(model["weights"][name] * value for name, value in evidence.values().items())
-    logit -= model["gallery_weight"] * math.log(max(references, 1) / model["gallery"])
+    # A larger library has more chances to hold something that looks alike by accident.
+    logit -= model["gallery_weight"] * math.log(max(references / model["gallery"], 1.0))
     return 1 / (1 + math.exp(-max(min(logit, 30.0), -30.0)))
 
 
