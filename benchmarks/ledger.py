@@ -181,7 +181,7 @@ def measure_search(path: Path, count: int) -> dict[str, float]:
     with SearchIndex.open(path, "benchmark") as index:
         begin = time.process_time()
         for start in range(0, count, 5000):
-            index.add([picture(seq) for seq in range(start, min(start + 5000, count))])
+            index.add([picture(seq) for seq in range(start, min(start + 5000, count))], after=start - 1)
         numbers = {
             "search: events indexed": float(count),
             "search: indexing, CPU (us/event)": (time.process_time() - begin) / count * 1e6,

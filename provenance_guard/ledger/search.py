@@ -7,11 +7,10 @@ nothing. It holds what the ledger holds, private fields included.
 from __future__ import annotations
 
 import json
-import os
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,24 +63,35 @@ class SearchIndex:
                 yield cls(connection, origin)
         except sqlite3.DatabaseError as error:
             for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
-                path.with_name(name).unlink(missing_ok=True)
+                with suppress(OSError):
+                    path.with_name(name).unlink()
             raise LedgerError(
-                f"The search index {path} was damaged, and is removed.", next_step="Search again: that makes a new one."
+                f"The search index {path} was damaged.",
+                next_step="Search again: that makes a new one. If it stays so, delete that file.",
             ) from error
 
-    def last_indexed(self) -> tuple[int, bytes] | None:
-        """Number and leaf hash of the last event in the index, None when it holds nothing of this ledger."""
-        row = self._connection.execute(
-            "SELECT seq, leaf_hash FROM progress WHERE origin = ?", (self._origin,)
-        ).fetchone()
-        return (int(row[0]), bytes(row[1])) if row else None
+    def last_indexed(self, holds: Callable[[int, bytes], bool]) -> int:
+        """Number of the last event in the index, -1 when there is none.
 
-    def add(self, new_events: Sequence[Event]) -> None:
-        """Index events that follow on the last one; those that another process was quicker to index are passed over."""
+        ``holds`` says whether the ledger has an event of that number and leaf hash. If not, the index is of another ledger or of
+        another past of this one, and is cleared.
+        """
+        row = self._connection.execute("SELECT origin, seq, leaf_hash FROM progress").fetchone()
+        if row is None:
+            return -1
+        if row[0] == self._origin and holds(row[1], row[2]):
+            return int(row[1])
+        self.clear()
+        return -1
+
+    def add(self, new_events: Sequence[Event], *, after: int) -> None:
+        """Index events that come after number ``after``. Other processes may do the same meanwhile: what they were quicker
+        with is passed over, and nothing is added behind a gap when one of them has cleared the index."""
         with database.transaction(self._connection):
-            last = self.last_indexed()
-            fresh = [event for event in new_events if last is None or event.seq > last[0]]
-            if not fresh:
+            row = self._connection.execute("SELECT seq FROM progress").fetchone()
+            last = row[0] if row else -1
+            fresh = [event for event in new_events if event.seq > last]
+            if not fresh or last < after:
                 return
             rows = [(event.seq, *searchable(event).values()) for event in fresh]
             self._connection.executemany(_INSERT, rows)
@@ -196,11 +206,12 @@ def _spaced(text: str) -> str:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    writable = os.access(path if path.exists() else path.parent, os.W_OK)
-    if writable and not path.exists():
+    """The index file, or a place in memory where the file cannot be made or written."""
+    try:
         path.touch(mode=0o600)
-    address = str(path) if writable else ":memory:"
-    return sqlite3.connect(address, timeout=database.BUSY_SECONDS, isolation_level=None)
+        return sqlite3.connect(path, timeout=database.BUSY_SECONDS, isolation_level=None)
+    except (OSError, sqlite3.OperationalError):
+        return sqlite3.connect(":memory:", isolation_level=None)
 
 
 def _create_tables(connection: sqlite3.Connection) -> None:

@@ -346,16 +346,14 @@ class Ledger:
         return _NO_SEQ if row[0] is None else int(row[0])
 
     def _bring_up_to_date(self, index: SearchIndex) -> None:
-        last = index.last_indexed()
-        if last is not None and not self._holds(*last):
-            index.clear()
-            last = None
-        for rows in self._pages([("seq > ?", last[0] if last else -1)]):
+        last = index.last_indexed(self._holds)
+        for rows in self._pages([("seq > ?", last)]):
             readable = []
             for row in rows:
                 with suppress(LedgerError):
                     readable.append(tables.to_event(row))
-            index.add(readable)
+            index.add(readable, after=last)
+            last = readable[-1].seq if readable else last
 
     def _holds(self, seq: int, leaf_hash: bytes) -> bool:
         with self._use() as connection:

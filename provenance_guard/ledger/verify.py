@@ -111,6 +111,7 @@ class _Check:
         self.keys: list[bytes] = []  # named by the ledger
         self.erased: set[int] = set()  # as erasure events tell
         self.without_content: set[int] = set()
+        self.unreadable: set[int] = set()
         self.frontier: merkle.Frontier | None = merkle.Frontier()
         self.roots: dict[int, bytes] = {0: merkle.EMPTY_ROOT}
         self.wanted_roots = {checkpoint.size for checkpoint in [*self.stored, *self.outside]}
@@ -123,9 +124,11 @@ class _Check:
         for row in read_rows(self.connection):
             if row.seq < 0:
                 self._found(row.seq, "sequence", f"An event with the impossible number {row.seq} was put in.")
-                continue
-            self._check_position(row)
-            self._check_row(row)
+            elif not row.readable and row.tree is None:
+                self._unreadable(row.seq)
+            else:
+                self._check_position(row)
+                self._check_row(row)
         self._check_erasures()
         self._check_end()
         signed_size = self._check_checkpoints()
@@ -174,12 +177,22 @@ class _Check:
 
     def _check_position(self, row: Row) -> None:
         if row.seq > self.next_seq:
-            missing = _range(self.next_seq, row.seq - 1)
-            self._found(self.next_seq, "sequence", f"{missing} missing.")
+            if missing := self._missing_before(row.seq):
+                self._found(self.next_seq, "sequence", f"{missing} missing.")
             self._fill_gap(row)
         if not row.readable:
-            self._found(row.seq, "unreadable", f"Event {row.seq} cannot be read: its page in the file is damaged.")
+            self._unreadable(row.seq)
         self.next_seq = row.seq + 1
+
+    def _unreadable(self, seq: int) -> None:
+        self.unreadable.add(seq)
+        self._found(seq, "unreadable", f"Event {seq} cannot be read: its page in the file is damaged.")
+
+    def _missing_before(self, seq: int) -> str:
+        """Which events up to ``seq`` are neither there nor unreadable, as the start of a sentence; empty when none."""
+        gap = range(self.next_seq, seq)
+        unreadable = sum(1 for number in self.unreadable if number in gap)
+        return _range(gap.start, gap.stop - 1) if unreadable < len(gap) else ""
 
     def _fill_gap(self, row: Row) -> None:
         """One missing event still has its hash in the next one, so that the tree can be checked beyond it."""
@@ -193,8 +206,7 @@ class _Check:
 
     def _check_row(self, row: Row) -> None:
         if not isinstance(row.tree, bytes) or not row.tree or len(row.tree) % merkle.HASH_SIZE:
-            if row.readable:
-                self._found(row.seq, "tree", f"The tree nodes at event {row.seq} are damaged.")
+            self._found(row.seq, "tree", f"The tree nodes at event {row.seq} are damaged.")
             self.frontier, self.previous = None, None
             return
         leaf = row.tree[: merkle.HASH_SIZE]
@@ -243,8 +255,10 @@ class _Check:
 
     def _check_time(self, event: Event) -> None:
         try:
-            moment = datetime.fromisoformat(event.time.replace("Z", "+00:00"))
+            moment: datetime | None = datetime.fromisoformat(event.time.replace("Z", "+00:00"))
         except ValueError:
+            moment = None
+        if moment is None or moment.tzinfo is None:
             self._found(event.seq, "leaf", f"The time of event {event.seq} is not a time.")
             return
         if self.previous_time and moment < self.previous_time - _CLOCK_TOLERANCE:
@@ -280,8 +294,7 @@ class _Check:
 
     def _check_end(self) -> None:
         expected = expected_size(self.connection)
-        if self.next_seq < expected:
-            lost = _range(self.next_seq, expected - 1)
+        if self.next_seq < expected and (lost := self._missing_before(expected)):
             self._found(self.next_seq, "rollback", f"The end was cut off: {lost[0].lower()}{lost[1:]} missing.")
 
     def _check_checkpoints(self) -> int:

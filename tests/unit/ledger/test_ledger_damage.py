@@ -301,6 +301,24 @@ def test_a_damaged_page_anywhere_costs_no_more_than_what_was_on_it(filled, origi
     assert min(kept) >= len(original) - 12, kept
 
 
+def test_one_unreadable_event_keeps_no_other_from_being_checked(filled, tamper):
+    with closing(sqlite3.connect(filled)) as connection:
+        if not connection.execute(
+            "SELECT 1 FROM pragma_compile_options WHERE compile_options LIKE '%DBSTAT%'"
+        ).fetchone():
+            pytest.skip("this SQLite does not tell its pages")
+        query = "SELECT pageno FROM dbstat WHERE name = 'event' AND pagetype = 'leaf' AND ncell = 1"
+        pages = [row[0] for row in connection.execute(query)]
+    tamper(filled, "UPDATE event SET time = 'never' WHERE seq = 40")
+    damage_page(filled, pages[0] - 1, bytes(PAGE))
+    report = verify_ledger(filled)
+    found = {(problem.what, problem.seq) for problem in report.problems if problem.what != "database"}
+    (unreadable,) = [seq for what, seq in found if what == "unreadable"]
+    assert found == {("unreadable", unreadable), ("index", 40)}
+    assert report.root is not None
+    assert report.signed_size == 41
+
+
 @pytest.mark.parametrize("first", [bytes(PAGE), b"", b"nonsense" * 512])
 def test_even_without_its_first_page_all_is_recovered(filled, original, tmp_path, first, signer):
     with Ledger.open(filled, signer) as ledger:

@@ -134,6 +134,38 @@ def test_an_index_of_another_past_is_made_anew(gallery, signer, tmp_path):
         assert [event.seq for event in ledger.search("harbour")] == [2, 1]
 
 
+def test_an_index_of_another_ledger_is_made_anew(gallery, tmp_path):
+    with Ledger.open(tmp_path / "other.sqlite3") as other:
+        for word in ("tram", "harbour", "bridge", "tower"):
+            other.append("note.added", {"text": word})
+        assert [event.seq for event in other.search("harbour")] == [1]
+    gallery.search("harbour")
+    shutil.copy(tmp_path / "other.sqlite3.search", gallery.path.with_name("ledger.sqlite3.search"))
+    assert [event.seq for event in gallery.search("harbour")] == [2, 1]
+    assert gallery.search("tram") == []
+
+
+def test_an_index_that_others_clear_and_fill_has_no_gaps(gallery, monkeypatch):
+    monkeypatch.setattr(store, "_PAGE", 2)
+    add, turns = search.SearchIndex.add, []
+
+    def interrupted(index, new_events, *, after):
+        turns.append(after)
+        if len(turns) == 2:
+            search.forget(gallery.path, gallery.origin)
+        add(index, new_events, after=after)
+
+    monkeypatch.setattr(search.SearchIndex, "add", interrupted)
+    gallery.search("harbour")
+    assert [event.seq for event in gallery.search("harbour")] == [2, 1]
+    assert [event.seq for event in gallery.search("light")] == [6]
+
+
+def test_a_folder_where_no_index_can_be_made(gallery):
+    gallery.path.with_name("ledger.sqlite3.search").mkdir()
+    assert [event.seq for event in gallery.search("harbour")] == [2, 1]
+
+
 def test_what_was_erased_is_not_found_and_not_on_the_disk(gallery):
     assert gallery.search("stormy")
     gallery.erase([4], "asked for")

@@ -257,6 +257,15 @@ def test_a_clock_set_back_is_a_note_not_a_fault(path, signer, monkeypatch):
     assert "event 1" in report.notes[0]
 
 
+@pytest.mark.parametrize("time", ["never", "2026-11-22", "2026-11-22T08:00:00", ""])
+def test_a_time_that_is_none_is_found(path, monkeypatch, time):
+    with Ledger.open(path) as ledger:
+        ledger.append("note.added", {})
+        monkeypatch.setattr(store, "format_time", lambda moment: time)
+        ledger.append_many([picture(1)])
+    assert found(path) == {("leaf", 1)}
+
+
 def test_many_findings_are_counted_not_listed(path, tamper):
     with Ledger.open(path) as ledger:
         ledger.append_many([picture(number) for number in range(200)])
