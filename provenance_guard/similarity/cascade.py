@@ -104,6 +104,9 @@ class Cascade:
             vectors = self._semantic_rows.gather().reshape(len(self._semantic_rows), -1)
             self._semantic = ExactIndex(vectors.view(np.float16).astype(np.float32), device)
 
+        # Read last: what was added meanwhile has no row yet, and what was removed has no path any more.
+        self.paths = store.paths()
+
     def __len__(self) -> int:
         return len(self._hash_rows)
 
@@ -116,7 +119,7 @@ class Cascade:
         semantic = self._by_embedding(picture)
         models = self._by_features(local)
         strong = sorted(models, key=lambda content: -models[content].inliers)[:_ALIGNED_CANDIDATES]
-        candidates = {*hits, *semantic, *strong}
+        candidates = {*hits, *semantic, *strong} & self.paths.keys()
         found = [
             self._verify(picture, content, models.get(content), hits.get(content), semantic.get(content))
             for content in sorted(candidates)

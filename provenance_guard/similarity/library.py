@@ -196,7 +196,8 @@ class Library:
                 reasons[file.name] = error.message
             except OSError as error:
                 reasons[file.name] = f"{file.path} cannot be read ({error.strerror or error})."
-        gone = [name for name in known if name in reasons or name not in {file.name for file in found.files}]
+        present = {file.name for file in found.files} - reasons.keys()
+        gone = [name for name in known if name not in present]
         if gone:
             self._store.remove_pictures(row, gone)
         self._store.put_unreadable(row, reasons)
@@ -245,7 +246,7 @@ class Library:
             copied_share_reference=shares[1],
             algorithm=f"{features.ALGORITHM} {features.VERSION}, calibration {calibration.version()}",
             geometry=_geometry(entry),
-            summary=scores.summarise(name, entry.probability, shares, limits),
+            summary=scores.summarise(name, entry.probability, shares, entry.semantic, limits),
         )
 
     def _notes(self, references: int) -> tuple[str, ...]:

@@ -110,7 +110,9 @@ def level_of(matches: tuple[Match, ...], limits: dict[str, float]) -> Level:
     return "review" if top >= limits["review"] or semantic >= limits["semantic_review"] else "clean"
 
 
-def summarise(name: str, probability: float, shares: tuple[float, float], limits: dict[str, float]) -> str:
+def summarise(
+    name: str, probability: float, shares: tuple[float, float], semantic: float | None, limits: dict[str, float]
+) -> str:
     """One sentence for a person, which claims no more than was measured."""
     picture, reference = (round(100 * share) for share in shares)
     area = f"{picture} % of its area matched, {reference} % of the reference"
@@ -118,6 +120,8 @@ def summarise(name: str, probability: float, shares: tuple[float, float], limits
         return f"near copy of {name}: {area}"
     if probability >= limits["review"]:
         return f"possibly copied from {name}: {area}"
+    if semantic is not None and semantic >= limits["semantic_review"]:
+        return f"shows something like {name} (semantic cosine {semantic:.2f}), but hardly any copied area was found"
     return f"some likeness to {name}: {area}"
 
 

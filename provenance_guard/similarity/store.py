@@ -220,6 +220,7 @@ class Store:
     def rows(self, algorithm: str, version: str, folders: Sequence[int] | None = None) -> Rows:
         """The vectors of an algorithm and version of the pictures in all folders, or in some of them, memory-mapped."""
         with self._connection() as connection:
+            connection.execute("BEGIN")  # One state for both questions, whatever is written meanwhile.
             segment = connection.execute(
                 "SELECT file, row_bytes, rows FROM segments WHERE algorithm = ? AND version = ?", (algorithm, version)
             ).fetchone()
