@@ -190,13 +190,15 @@ class Ledger:
         with self._use() as connection:
             return [row[0] for row in connection.execute(query, (low, low + "\x7f", limit))]
 
-    def find_pixels(self, pixel_sha256: str) -> list[Event]:
-        """Events whose body, or the record in it, names this ``pixel_sha256`` (64 hex digits), oldest first."""
-        return list(self._select([("pixel_sha256 = ?", pixel_sha256.lower())]))
+    def find_pixels(self, pixel_sha256: str, *, limit: int = 100) -> list[Event]:
+        """The last events whose body, or the record in it, names this ``pixel_sha256`` (64 hex digits), oldest first."""
+        filters = [("pixel_sha256 = ?", pixel_sha256.lower())]
+        return [*self._select(filters, limit=limit, newest_first=True)][::-1]
 
-    def find_file(self, file_sha256: str) -> list[Event]:
-        """Events whose body, or the record in it, names this ``file_sha256`` (64 hex digits), oldest first."""
-        return list(self._select([("file_sha256 = ?", file_sha256.lower())]))
+    def find_file(self, file_sha256: str, *, limit: int = 100) -> list[Event]:
+        """The last events whose body, or the record in it, names this ``file_sha256`` (64 hex digits), oldest first."""
+        filters = [("file_sha256 = ?", file_sha256.lower())]
+        return [*self._select(filters, limit=limit, newest_first=True)][::-1]
 
     def search(self, text: str, *, since: datetime | None = None, limit: int = 50) -> list[Event]:
         """Events that hold every term of ``text``, newest first: words, ``"phrases in quotes"``, beginnings (``light*``), each

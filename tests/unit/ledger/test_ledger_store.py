@@ -135,6 +135,7 @@ def test_finding_pictures_and_records(ledger):
     ledger.append_many([picture(number) for number in range(20)])
     ledger.append("picture.saved", {"file_sha256": "cd" * 32, "pixel_sha256": f"{7:064x}"}, record_id=f"{7:032x}")
     assert [event.seq for event in ledger.find_pixels(f"{7:064x}")] == [8, 21]
+    assert [event.seq for event in ledger.find_pixels(f"{7:064x}", limit=1)] == [21]
     assert [event.record_id for event in ledger.find_file("CD" * 32)] == [f"{7:032x}"]
     assert ledger.find_pixels("nonsense") == ledger.find_file("\udc80") == []
     assert ledger.find_records("0" * 31) == [f"{number:032x}" for number in range(16)]
