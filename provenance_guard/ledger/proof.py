@@ -37,6 +37,8 @@ class Proof:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Proof:
         """Read what ``to_json`` wrote. Raises LedgerError on anything else; checks no hash and no signature."""
+        if not isinstance(document, Mapping):
+            raise _malformed("it is no object")
         version = document.get("version")
         if isinstance(version, int) and version > PROOF_VERSION:
             raise LedgerError(

@@ -212,6 +212,8 @@ def test_proof_prefers_the_first_stored_checkpoint_that_covers_the_event(ledger)
     "change",
     [
         lambda proof: {},
+        lambda proof: [proof],
+        lambda proof: None,
         lambda proof: {**proof, "version": 2},
         lambda proof: {**proof, "version": "1"},
         lambda proof: {**proof, "index": True},
