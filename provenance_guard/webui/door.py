@@ -55,6 +55,11 @@ class Passage:
         return self.release.record.id if self.release else None
 
     @property
+    def recorded(self) -> bool:
+        """Whether the ledger holds the picture."""
+        return self.release is not None and self.release.event is not None
+
+    @property
     def action(self) -> str:
         """``allow``, ``warn`` or ``block``."""
         if self.withheld:

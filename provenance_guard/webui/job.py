@@ -15,7 +15,8 @@ from PIL import Image
 from provenance_guard.webui.door import Passage, Wish
 
 if TYPE_CHECKING:
-    from provenance_guard.provenance.record import Parent
+    from provenance_guard.provenance import Parent
+    from provenance_guard.similarity import Verdict
 
 ID_KEY = "Provenance id"
 DECISION_KEY = "Provenance decision"
@@ -41,7 +42,7 @@ class Job:
         for number, passage in enumerate(ordered, start=1):
             lines += [f"Picture {number}: {message}" for message in passage.messages]
         if ordered:
-            lines.append(f"Provenance Guard: {_count(ordered)}")
+            lines.append(f"Provenance Guard, {_count(ordered)}")
         return lines
 
     def infotext_id(
@@ -89,14 +90,28 @@ def passage_of(image: Image.Image) -> Passage | None:
 
 
 def _count(passages: Sequence[Passage]) -> str:
-    marks = Counter(passage.mark for passage in passages)
-    counts = {
-        "recorded": sum(passage.record_id is not None and not passage.withheld for passage in passages),
-        "marked": marks["sound"] + marks["weak"],
-        "of them weakly": marks["weak"],
-        "withheld": sum(passage.withheld for passage in passages),
-    }
-    always = ("recorded", "marked")
-    told = [f"{number} {what}" for what, number in counts.items() if number or what in always]
     pictures = "1 picture" if len(passages) == 1 else f"{len(passages)} pictures"
-    return f"{pictures}, {', '.join(told)}."
+    marks = Counter(passage.mark for passage in passages)
+    withheld = sum(passage.withheld for passage in passages)
+    told = [
+        _compared([passage.release.verdict for passage in passages if passage.release and passage.release.verdict]),
+        f"{sum(passage.recorded for passage in passages)} recorded",
+        f"{marks['sound'] + marks['weak']} marked",
+        f"{marks['weak']} of them weakly" if marks["weak"] else "",
+        f"{withheld} withheld" if withheld else "",
+    ]
+    return f"{pictures}: {', '.join(filter(None, told))}."
+
+
+def _compared(verdicts: Sequence[Verdict]) -> str:
+    if not verdicts:
+        return "not compared with references"
+    number = verdicts[-1].references
+    if number == 0:
+        return "no references to compare with"
+    close = sum(verdict.level != "clean" for verdict in verdicts)
+    return (
+        f"{close or 'none'} close to one of {number} references"
+        if number > 1
+        else f"{close or 'none'} close to the reference"
+    )

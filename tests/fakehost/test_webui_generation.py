@@ -13,7 +13,7 @@ from PIL import Image
 from provenance_guard.labels import SourceType, read_labels
 from provenance_guard.pictures import pixel_sha256
 
-MARKED = "Provenance Guard: {0}, {1} recorded, {1} marked."
+MARKED = "Provenance Guard, {0}: no references to compare with, {1} recorded, {1} marked."
 
 
 def ids_in(infotexts):
@@ -92,7 +92,7 @@ def test_a_near_copy_is_withheld_and_the_batch_goes_on(host, tmp_path):
     (blocked,) = of_type(host.ledger_events(), "picture.blocked")
     assert blocked.record_id == ids_in(processed.infotexts)[2]
     assert "reference-6.png" in processed.comments
-    assert "1 withheld" in processed.comments
+    assert "3 pictures: 1 close to the reference, 3 recorded, 2 marked, 1 withheld." in processed.comments
     files = sorted(host.outputs.glob("*.png"))
     assert [pixel_sha256(Image.open(file)) for file in files] == [
         pixel_sha256(image) for image in (first, second, third)
