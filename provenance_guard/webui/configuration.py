@@ -93,7 +93,6 @@ def _option_references() -> tuple[Path, ...]:
 def _read_settings() -> Settings:
     weights = str(options.value("embedding_checkpoint")).strip()
     return Settings(
-        public_prompt=options.value("public_prompt"),
         sidecar=options.value("sidecar"),
         device=options.value("device"),
         embedding_checkpoint=Path(weights).expanduser().absolute() if weights else None,

@@ -72,7 +72,6 @@ OPTIONS = (
     ),
     Option("label", True, "Say in the file's metadata that it is AI generated", "Checkbox"),
     Option("sidecar", True, "Write a signed sidecar (.prov.json) next to every file", "Checkbox"),
-    Option("public_prompt", False, "Put the prompt into public labels and sidecars", "Checkbox"),
     Option(
         "device",
         "auto",
