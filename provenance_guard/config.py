@@ -88,12 +88,11 @@ class Policy:
 class Settings:
     """The user's preferences. Nothing in here can weaken a policy.
 
-    ``public_prompt`` puts prompts into public labels (off: commitments only); ``user`` is written into the private record;
+    ``user`` is written into the private record where the caller knows no user;
     ``device`` is ``auto`` (the one that generated), ``cpu`` or a torch device; ``embedding_model`` and
     ``embedding_checkpoint`` name an open_clip architecture and a local weight file.
     """
 
-    public_prompt: bool = False
     sidecar: bool = True
     user: str = ""
     device: str = "auto"

@@ -10,6 +10,7 @@ and the policy's ``on_error`` says whether the picture may leave all the same.
 
 from __future__ import annotations
 
+import dataclasses
 import platform
 import threading
 from collections.abc import Callable, Sequence
@@ -179,6 +180,7 @@ class Guard:
         ``policy`` is the configured one, narrowed by the job. The result's ``image`` has the size of ``image``.
         """
         policy = policy or self.config.policy
+        context = dataclasses.replace(context, user=context.user or self.config.settings.user or None)
         steps = Steps()
         record_id, now = new_record_id(), utc_now()
         screened = policy.mode != "off"

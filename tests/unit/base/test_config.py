@@ -222,8 +222,3 @@ def test_the_demo_policy_is_valid() -> None:
     policy = load_policy(Path(__file__).parents[3] / "examples" / "policy.toml")
     assert policy.mode == policy.on_error == "block"
     assert policy.screen.references[0].is_dir()
-
-
-def test_nothing_private_is_public_by_default() -> None:
-    assert not Settings().public_prompt
-    assert config.Config().key_directory != config.Config().data_directory

@@ -236,6 +236,14 @@ def test_without_sidecar_when_the_user_wants_none(tmp_path, references, innocent
     assert sealed.sidecar is None and sealed.event is not None
 
 
+def test_the_configured_user_stands_in_where_the_caller_knows_none(tmp_path, references, innocent):
+    config = config_for(tmp_path, references)
+    named = Config(config.data_directory, config.key_directory, config.policy, Settings(user="studio seat 4"))
+    with Guard(named) as guard:
+        users = [guard.release(innocent, context).record.context.user for context in (CONTEXT, Context("file"))]
+    assert users == ["mei", "studio seat 4"]
+
+
 def test_a_queued_run_is_remembered_with_its_seed(tmp_path, references):
     with Guard(config_for(tmp_path, references)) as guard:
         admission = guard.admit(CONTEXT)
