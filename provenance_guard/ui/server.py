@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import socket
@@ -9,6 +10,7 @@ import tempfile
 import threading
 import webbrowser
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -47,15 +49,15 @@ def serve(guard: Guard, *, port: int, open_browser: bool) -> None:
     """Serve the page of ``guard`` until Ctrl-C. Uploads live in a folder that vanishes at the end. Raises UsageError."""
     with _listen(port) as listener, tempfile.TemporaryDirectory(prefix="provenance-guard-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
-        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
         _bypass_proxies()
         address = f"http://{ADDRESS}:{listener.getsockname()[1]}"
         app = LocalOnly(build_app(guard), Path(folder))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws_max_size=1 << 30))
+        options = uvicorn.Config(app, log_level="warning", ws_max_size=1 << 30, timeout_graceful_shutdown=1)
         print(f"The page is at {address} (this computer only). Stop with Ctrl-C.", flush=True)
         if open_browser:
             threading.Timer(1.0, webbrowser.open, [address]).start()
-        server.run(sockets=[listener])
+        with suppress(KeyboardInterrupt):  # The way to stop it, so no error.
+            _Server(options).run(sockets=[listener])
 
 
 def build_app(guard: Guard) -> FastAPI:
@@ -67,6 +69,14 @@ def build_app(guard: Guard) -> FastAPI:
     blocks.queue(api_open=False)
     app: FastAPI = gr.mount_gradio_app(FastAPI(docs_url=None, redoc_url=None, openapi_url=None), blocks, path="/")
     return app
+
+
+class _Server(uvicorn.Server):
+    """Ctrl-C ends it at once, although a browser that is still open keeps Gradio 4's event stream open."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # The cut streams would each print a traceback.
+        await super().shutdown(sockets)
 
 
 class LocalOnly:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -43,8 +44,11 @@ def address(installation: Any, tmp_path_factory: pytest.TempPathFactory) -> Iter
             assert found, line + errors.read().decode(errors="replace")
             yield found[0]
         finally:
-            server.terminate()
-            server.wait(30)
+            if os.name == "posix":
+                server.send_signal(signal.SIGINT)  # As Ctrl-C does.
+                assert server.wait(30) == 0
+            else:
+                server.terminate()
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -28,6 +29,24 @@ def test_only_the_page_and_the_webui_import_gradio() -> None:
     }
     assert "ui" in rooms
     assert rooms <= {"ui", "webui"}
+
+
+def test_importing_gradio_asks_no_other_computer() -> None:
+    code = """
+import socket, threading
+asked = []
+socket.getaddrinfo = lambda host, *_, **__: asked.append(host) or []
+from provenance_guard import extras
+extras.require("gradio", purpose="The page")
+for thread in threading.enumerate():
+    if thread is not threading.current_thread():
+        thread.join(10)
+assert not asked, asked
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "GRADIO_ANALYTICS_ENABLED"}
+    run = [sys.executable, "-W", "ignore", "-c", code]
+    done = subprocess.run(run, cwd=PACKAGE.parent, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_without_gradio_the_error_names_the_next_step(new_guard: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
