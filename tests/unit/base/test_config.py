@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provenance_guard import config
 from provenance_guard.config import Policy, Settings, load_policy, load_settings
 from provenance_guard.errors import ConfigError, GuardError
 
