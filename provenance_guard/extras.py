@@ -7,6 +7,7 @@ why, and what that costs is told by ``status()`` (the ``doctor`` verb) and by ``
 from __future__ import annotations
 
 import importlib
+import os
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -51,6 +52,7 @@ _reasons: dict[str, str] = {}
 def load(module: str) -> ModuleType | None:
     """Import an extra named in ``EXTRAS``; None when it is not installed or fails to import (the reason is kept)."""
     extra = EXTRAS[module]
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # Gradio calls home while it is imported.
     try:
         imported = importlib.import_module(extra.module)
     except Exception as error:  # A broken native library raises OSError, RuntimeError and worse: all mean "absent".
