@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provenance_guard.similarity.geometry import Matrix, Model, compose, extent, invert
-from provenance_guard.similarity.normalise import NormalPicture
+from provenance_guard.similarity.normalise import NormalPicture, fitted_size
 
 _DENSE_SIDE = 224
 _WINDOW = 15
@@ -82,7 +82,9 @@ def _overlap_frame(
         return None
     enlarged = np.sqrt(abs(np.linalg.det(matrix[:, :2])))
     finest = min(max(query.grey.shape), max(reference.grey.shape) / enlarged)
-    scale = min(_DENSE_SIDE / float((high - low).max()), finest)
+    wide, tall = ((high - low) * finest).tolist()
+    fitted = fitted_size((wide, tall), _DENSE_SIDE)
+    scale = finest * min(max(fitted) / max(wide, tall), 1.0)
     width, height = (int(side) for side in np.ceil((high - low) * scale))
     if min(width, height) < _LEAST_OVERLAP_PIXELS:
         return None

@@ -21,7 +21,7 @@ from provenance_guard.similarity.embedding import Embedder
 from provenance_guard.similarity.features import LocalFeatures
 from provenance_guard.similarity.geometry import Model
 from provenance_guard.similarity.index import ExactIndex, LocalIndex, VectorIndex
-from provenance_guard.similarity.normalise import NormalPicture, normalise
+from provenance_guard.similarity.normalise import NormalPicture, fitted_size, from_pixels
 from provenance_guard.similarity.store import Content, Rows, Store, Vector
 
 THUMBNAIL_SIDE = 384
@@ -174,7 +174,8 @@ class Cascade:
         jpeg = self._thumbnail(content)
         if jpeg is None:  # Removed by another process meanwhile.
             return None
-        reference = normalise(Image.open(io.BytesIO(jpeg)))
+        thumbnail = Image.open(io.BytesIO(jpeg)).convert("RGB")
+        reference = from_pixels(thumbnail, thumbnail.size)
         nothing = Evidence(
             inliers=model.inliers if model else 0,
             support=model.support if model else 0.0,
@@ -210,8 +211,8 @@ class Cascade:
 
 
 def _thumbnail(picture: NormalPicture) -> bytes:
-    image = picture.image
-    image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS)
+    size = fitted_size(picture.image.size, THUMBNAIL_SIDE)
+    image = picture.image.resize(size, Image.Resampling.LANCZOS)
     stream = io.BytesIO()
     image.save(stream, "JPEG", quality=90, subsampling=0)
     return stream.getvalue()

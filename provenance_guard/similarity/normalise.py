@@ -1,4 +1,4 @@
-"""One form for every picture that is compared: upright RGB, alpha on white, longest side at most 640 pixels."""
+"""One form for every picture that is compared: upright RGB, alpha on white, longest side 640 pixels (more in a panorama)."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ LONGEST_SIDE = 640
 SMALLEST_SIDE = 16
 """Below this a picture has no structure that could be compared."""
 
+_PANORAMA = 7
 _FRAME_SPREAD = 6.0
 _FRAME_LIMIT = 0.4
 
@@ -55,13 +56,30 @@ def normalise(picture: Image.Image | torch.Tensor) -> NormalPicture:
             f"A picture of {width} x {height} pixels is too small to be compared.",
             next_step=f"Use one of at least {SMALLEST_SIDE} x {SMALLEST_SIDE} pixels.",
         )
-    scale = LONGEST_SIDE / max(width, height)
-    if scale < 1:
-        smaller = (max(round(width * scale), SMALLEST_SIDE), max(round(height * scale), SMALLEST_SIDE))
+    smaller = fitted_size((width, height), LONGEST_SIDE)
+    if smaller != (width, height):
         # The reducing gap lets Pillow shrink huge pictures by a box filter first, which is many times faster.
         image = image.resize(smaller, Image.Resampling.LANCZOS, reducing_gap=3.0)
-    rgb = np.asarray(image, dtype=np.uint8)
-    return NormalPicture(rgb, np.asarray(image.convert("L"), dtype=np.uint8), (width, height))
+    return from_pixels(image, (width, height))
+
+
+def from_pixels(image: Image.Image, size: tuple[int, int]) -> NormalPicture:
+    """An RGB picture that is small enough already; ``size`` is what it once had."""
+    return NormalPicture(np.asarray(image, dtype=np.uint8), np.asarray(image.convert("L"), dtype=np.uint8), size)
+
+
+def fitted_size(size: tuple[float, float], longest: int) -> tuple[int, int]:
+    """``size`` scaled down so that the longest side is ``longest``; never enlarged.
+
+    A panorama stays larger, so that its short side keeps about a seventh of ``longest``, but never has more than ``longest``
+    squared pixels.
+    """
+    width, height = size
+    scale = longest / max(size)
+    if min(size) * scale < longest / _PANORAMA:
+        scale = min(longest / _PANORAMA / min(size), longest / (width * height) ** 0.5)
+    scale = min(scale, 1.0)
+    return max(round(width * scale), 1), max(round(height * scale), 1)
 
 
 def trim_frame(grey: NDArray[np.uint8]) -> tuple[int, int, int, int]:

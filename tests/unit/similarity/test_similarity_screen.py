@@ -142,6 +142,19 @@ def test_json_is_plain_and_claims_no_more_than_measured(library: Library) -> Non
     assert "infring" not in json.dumps(written)
 
 
+def test_a_panorama_is_compared_like_any_other(tmp_path: Path) -> None:
+    (tmp_path / "references").mkdir()
+    panorama = draw_scene(1, (4000, 90))
+    panorama.save(tmp_path / "references" / "long.png")
+    draw_scene(2).save(tmp_path / "references" / "2.png")
+    library = Library.open(tmp_path / "data")
+    assert library.sync(tmp_path / "references").unreadable == ()
+    assert library.screen(panorama).matches[0].reference.name == "long.png"
+    assert library.screen(panorama.transpose(Image.Transpose.ROTATE_90)).level == "near_copy"
+    assert library.screen(draw_scene(2)).matches[0].reference.name == "2.png"
+    assert library.screen(draw_scene(3, (90, 4000))).level == "clean"
+
+
 def test_transparency_counts_as_white(tmp_path: Path) -> None:
     picture = draw_scene(1).convert("RGBA")
     picture.putalpha(Image.new("L", picture.size, 0))
