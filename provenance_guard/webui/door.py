@@ -86,7 +86,7 @@ def admit(capture: Callable[[Guard], Context]) -> tuple[str, ...]:
         guard = _guard()
         return guard.admit(capture(guard)).failures
     except Exception as error:
-        return (_explain("The run could not be logged", error),)
+        return (explain("The run could not be logged", error),)
 
 
 def release(image: Image.Image, capture: Callable[[Guard], Context], wish: Wish) -> tuple[Image.Image, Passage]:
@@ -97,43 +97,47 @@ def release(image: Image.Image, capture: Callable[[Guard], Context], wish: Wish)
     try:
         guard = _guard()
         policy = guard.config.policy.narrow(mode=wish.mode)
+        if wish.mode == "block":
+            policy = dataclasses.replace(policy, on_error="block")
         passed = guard.release(image, capture(guard), policy=policy)
     except Exception as error:
-        return refuse(image, error)
+        return refuse(image, error, wish)
     slim = dataclasses.replace(passed, image=_NO_PICTURE)
     return passed.image, Passage(passed.decision.withholds, tuple(passed.decision.reasons), slim)
 
 
-def refuse(image: Image.Image, error: Exception) -> tuple[Image.Image, Passage]:
+def refuse(image: Image.Image, error: Exception, wish: Wish) -> tuple[Image.Image, Passage]:
     """What ``on_error`` says about a picture when the guard itself could not be asked."""
-    message = _explain("The picture could not be guarded", error)
-    if blocks_on_error():
+    message = explain("The picture could not be guarded", error)
+    if wish.mode == "block" or blocks_on_error():
         return _notice(image.size, message), Passage(True, (message,))
     return image, Passage(False, (message,))
 
 
-def seal(image: Image.Image, passage: Passage, requested: str) -> tuple[str, ...]:
-    """Finish the file that the host wrote for ``image`` when ``requested`` was asked for. Returns what failed.
+def seal(image: Image.Image, passage: Passage, requested: str) -> Passage:
+    """Finish the file that the host wrote for ``image`` when ``requested`` was asked for. Returns how that came out.
 
     When the policy withholds a picture whose file could not be sealed, the pixels in memory are covered too: the host
     still has them for gallery and API.
     """
     if passage.release is None:
-        return ()
+        return passage
     path = Path(requested)
     try:
         path = compat.written_file(requested)
         sealed = _guard().seal(passage.release, path)
+        troubles, withheld = sealed.failures, sealed.withheld
     except Exception as error:
-        message = _explain(f"{path.name} could not be labelled and logged", error)
-        if passage.release.policy.on_error == "block":
+        troubles = (explain(f"{path.name} could not be labelled and logged", error),)
+        withheld = passage.release.policy.on_error == "block"
+        if withheld:
             with suppress(OSError):
                 path.unlink(missing_ok=True)
-            _cover(image, message)
-        return (message,)
-    if sealed.withheld:
-        _cover(image, *sealed.failures)
-    return sealed.failures
+    for trouble in troubles:
+        logger.warning("%s: %s", path.name, trouble)
+    if withheld:
+        image.paste(_notice(image.size, " ".join(troubles)).convert(image.mode))
+    return dataclasses.replace(passage, withheld=passage.withheld or withheld, messages=(*passage.messages, *troubles))
 
 
 def _guard() -> Guard:
@@ -162,14 +166,13 @@ def _notice(size: tuple[int, int], message: str) -> Image.Image:
         return Image.new("RGB", size, _PLAIN)
 
 
-def _cover(image: Image.Image, *messages: str) -> None:
-    image.paste(_notice(image.size, " ".join(messages)).convert(image.mode))
-
-
-def _explain(what: str, error: Exception) -> str:
+def explain(what: str, error: Exception) -> str:
+    """One sentence or two for the user: what could not be done, why, and what to do when that is known."""
     from provenance_guard.errors import GuardError
 
     if isinstance(error, GuardError):
         return f"{what}: {error}"
     logger.error("%s", what, exc_info=error)
+    if isinstance(error, ModuleNotFoundError):
+        return f"{what}: the package {error.name!r} is missing. Restart the WebUI and look at what install.py says."
     return f"{what}: {type(error).__name__}: {error}"

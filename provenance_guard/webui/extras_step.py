@@ -45,7 +45,7 @@ class ProvenanceGuardExtras(scripts_postprocessing.ScriptPostprocessing):
             info = dict(pp.info)
             pp.image, passage = door.release(pp.image, lambda guard: _capture(source, info, guard), wish)
         except Exception as error:
-            pp.image, passage = door.refuse(pp.image, error)
+            pp.image, passage = door.refuse(pp.image, error, wish)
         job.remember(pp.image, passage)
         pp.info[job.ID_KEY] = passage.record_id
         pp.info[job.DECISION_KEY] = " ".join(passage.messages) or passage.action

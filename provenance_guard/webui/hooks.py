@@ -75,14 +75,14 @@ def register() -> None:
 
 def _exchange_or_refuse(p: Any, pp: Any) -> None:
     """Put what may leave in the place of the finished picture ``pp.image``."""
-    try:
-        _exchange(p, pp)
-    except Exception as error:
-        pp.image, _ = door.refuse(pp.image, error)
-
-
-def _exchange(p: Any, pp: Any) -> None:
     current = job.of(p)
+    try:
+        _exchange(p, pp, current)
+    except Exception as error:
+        pp.image, _ = door.refuse(pp.image, error, current.wish)
+
+
+def _exchange(p: Any, pp: Any, current: job.Job) -> None:
     if door.may_be_skipped(current.wish):
         return
     index = getattr(p, "batch_index", 0)
@@ -118,9 +118,10 @@ def _on_image_saved(params: Any) -> None:
     passage = job.passage_of(params.image)
     if passage is None:
         return
-    troubles = door.seal(params.image, passage, params.filename)
-    if troubles and params.p is not None:
-        job.of(params.p).troubles += troubles
+    sealed = door.seal(params.image, passage, params.filename)
+    job.remember(params.image, sealed)
+    if params.p is not None:
+        job.of(params.p).replace(passage, sealed)
 
 
 def _on_app_started(demo: Any, app: Any) -> None:

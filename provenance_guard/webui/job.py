@@ -35,6 +35,10 @@ class Job:
     passages: dict[tuple[int, int], Passage] = field(default_factory=dict)
     troubles: list[str] = field(default_factory=list)
 
+    def replace(self, old: Passage, new: Passage) -> None:
+        """Sealing told more about a passage."""
+        self.passages = {position: new if passage is old else passage for position, passage in self.passages.items()}
+
     def summary(self) -> list[str]:
         """What the user reads under the gallery: every message, then one line about the whole."""
         ordered = [self.passages[position] for position in sorted(self.passages)]

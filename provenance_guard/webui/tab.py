@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import html
-import logging
 from typing import Any
 
-from provenance_guard.webui import runtime
-
-logger = logging.getLogger(__name__)
+from provenance_guard.webui import door, runtime
 
 
 def build() -> list[tuple[Any, str, str]]:
@@ -22,10 +19,5 @@ def build() -> list[tuple[Any, str, str]]:
 
             ui.add_page(runtime.guard, extra_checks=health.examine_host)
         except Exception as error:
-            logger.exception("the page could not be built")
-            gradio.HTML(
-                "<p>Provenance Guard cannot show its page: "
-                f"{html.escape(type(error).__name__)}: {html.escape(str(error))}</p>"
-                "<p>Look at the console for what install.py said, and restart the WebUI.</p>"
-            )
+            gradio.HTML(f"<p>{html.escape(door.explain('Provenance Guard cannot show its page', error))}</p>")
     return [(page, "Provenance Guard", "provenance_guard")]

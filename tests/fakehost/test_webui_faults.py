@@ -99,6 +99,15 @@ def test_a_file_that_cannot_be_sealed(host, on_error):
     processed = host.generate(host.txt2img())
     assert_answered(host, processed, on_error, "label: ")
     assert any(host.outputs.glob("*.png")) is (on_error == "warn")
+    assert ("1 withheld" in processed.comments) is (on_error == "block")
+    assert ("Provenance decision: block" in processed.infotexts[0]) is (on_error == "block")
+
+
+def test_a_job_that_asks_for_block_is_withheld_on_failure(host, monkeypatch):
+    from provenance_guard.webui import compat
+
+    monkeypatch.setattr(compat, "device_description", lambda: 1 / 0)
+    assert_answered(host, host.generate(host.txt2img(), True, "block"), "block", "ZeroDivisionError")
 
 
 def test_a_file_that_another_extension_moved_away(host, on_error):

@@ -179,10 +179,12 @@ def _process_images_inner(p: StableDiffusionProcessing, runner: scripts.ScriptRu
             runner.call("postprocess_image", p, pp)
             runner.call("postprocess_image_after_composite", p, pp)
             image = pp.image
-            text = create_infotext(p, p.prompts, p.seeds, p.subseeds, index=i, all_negative_prompts=p.negative_prompts)
             if shared.opts.samples_save and not p.do_not_save_samples:
                 name = f"{len(output):05}-{p.seeds[i]}"
-                images.save_image(image, p.outpath_samples, name, extension=shared.opts.samples_format, info=text, p=p)
+                images.save_image(
+                    image, p.outpath_samples, name, extension=shared.opts.samples_format, info=_infotext(p, i), p=p
+                )
+            text = _infotext(p, i)  # the host asks a second time, after saving
             infotexts.append(text)
             image.info["parameters"] = text
             output.append(image)
@@ -192,6 +194,10 @@ def _process_images_inner(p: StableDiffusionProcessing, runner: scripts.ScriptRu
     processed = Processed(p, output, infotexts)
     runner.call("postprocess", p, processed)
     return processed
+
+
+def _infotext(p: StableDiffusionProcessing, index: int) -> str:
+    return create_infotext(p, p.prompts, p.seeds, p.subseeds, index=index, all_negative_prompts=p.negative_prompts)
 
 
 def copy_for_cell(p: StableDiffusionProcessing, **changes: Any) -> StableDiffusionProcessing:
