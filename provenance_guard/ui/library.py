@@ -112,7 +112,7 @@ def _unreadable_html(unreadable: tuple[tuple[Path, str], ...]) -> str:
 
 def _sync_folder(guard: Guard, folder: Path, progress: Callable[..., Any]) -> str:
     def step(done: int, total: int, name: str) -> None:
-        progress((done, max(total, 1)), desc=f"{folder.name}: {name}", unit="pictures")
+        progress((done, max(total, 1)), desc=_readable(Path(folder.name, name)), unit="pictures")
 
     try:
         return _report_html(guard.library.sync(folder, progress=step))

@@ -74,7 +74,7 @@ def list_entries(guard: Guard, *, number: int = 0, text: str = "", action: str =
     start = number * PAGE_SIZE
     with ledger:
         releases = _search(ledger, text) if text.strip() else _newest_first(ledger)
-        wanted = (event for event in releases if action in ("", _action(_record(event))))
+        wanted = (event for event in releases if not action or _action(_record(event)) == action)
         found = list(islice(wanted, start, start + PAGE_SIZE + 1))
         if not found and not (number or text.strip() or action):
             return None

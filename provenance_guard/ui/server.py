@@ -103,14 +103,18 @@ class LocalOnly:
             await send({"type": "http.response.body", "body": b"Not allowed from here."})
 
     def _is_allowed(self, scope: Scope) -> bool:
+        try:
+            return self._is_from_here(scope) and self._is_served(scope["path"])
+        except ValueError:  # a host or a path that cannot be one
+            return False
+
+    def _is_from_here(self, scope: Scope) -> bool:
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         host = headers.get(b"host", "")
         origin = headers.get(b"origin")
         if urlsplit(f"//{host}").hostname not in (ADDRESS, "localhost"):
             return False
-        if origin is not None and urlsplit(origin).netloc != host:
-            return False
-        return self._is_served(scope["path"])
+        return origin is None or urlsplit(origin).netloc == host
 
     def _is_served(self, path: str) -> bool:
         name, separator, value = path.lstrip("/").partition("=")

@@ -41,7 +41,7 @@ def test_the_page_names_no_other_host(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:7870", "127.0.0.1.evil.example", "192.168.0.7:7870", ""]
+    "host", ["evil.example", "evil.example:7870", "127.0.0.1.evil.example", "192.168.0.7:7870", "[::1", ""]
 )
 def test_another_name_for_this_address_is_refused(client: TestClient, host: str) -> None:
     assert client.get("/config", headers={"host": host}).status_code == 403
@@ -71,7 +71,7 @@ def test_a_socket_of_another_origin_is_refused(client: TestClient) -> None:
 def test_files_of_this_computer_are_not_served(client: TestClient, tmp_path: Path, folder: Path, route: str) -> None:
     secret = tmp_path / "watermark.key"
     secret.write_text("secret")
-    for path in (secret, folder / ".." / secret.name, Path("pyproject.toml")):
+    for path in (secret, folder / ".." / secret.name, Path("pyproject.toml"), "nothing%00here"):
         answer = client.get(route.format(path))
         assert answer.status_code in (403, 404)
         assert "secret" not in answer.text
