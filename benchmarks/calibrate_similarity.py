@@ -10,6 +10,7 @@ numbers it helped to fit. ``--write`` replaces ``provenance_guard/similarity/cal
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 import zlib
@@ -29,6 +30,8 @@ from provenance_guard.similarity.calibration import Evidence
 FOLDS = 5
 PENALTY = 0.3
 GALLERY_WEIGHT = 0.5
+NOT_RIGID = ("diffusion", "geometry")
+"""Families with warped copies: without their hash these look like other photographs of the scene."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ def main() -> None:
 
 
 def read(files: list[Path]) -> Samples:
-    """The candidates of every query; one without a candidate counts as an innocent without evidence."""
+    """The candidates of every query."""
     terms, truth, folds, queries = [], [], [], []
     names = list(Evidence().values())
     lines = [json.loads(line) for file in files for line in file.read_text("utf-8").splitlines()]
@@ -78,14 +81,22 @@ def read(files: list[Path]) -> Samples:
         # A copy belongs to the fold of the picture it was made from.
         fold = zlib.crc32((line["source"] or line["name"].split(",")[0]).encode("utf-8")) % FOLDS
         for reference, values in line["candidates"].items():
-            evidence = Evidence(**values)
-            terms.append(list(evidence.values().values()))
-            truth.append(float(reference == line["source"]))
-            folds.append(fold)
-            queries.append(number)
+            is_source = reference == line["source"]
+            for evidence in _versions(Evidence(**values), is_source and line["kind"] not in NOT_RIGID):
+                terms.append(list(evidence.values().values()))
+                truth.append(float(is_source))
+                folds.append(fold)
+                queries.append(number)
     is_copy = np.array(truth)
     weights = np.where(is_copy > 0, 1.0, is_copy.sum() / max((is_copy == 0).sum(), 1))
     return Samples(names, np.array(terms), is_copy, weights, np.array(folds), np.array(queries))
+
+
+def _versions(evidence: Evidence, rigid: bool) -> list[Evidence]:
+    """A rigid copy counts once more as if a crop had destroyed its hash: then its features and windows must suffice."""
+    if not rigid or not evidence.hash_cosine or not evidence.inliers:
+        return [evidence]
+    return [evidence, dataclasses.replace(evidence, hash_cosine=0.0)]
 
 
 def fit(

@@ -12,11 +12,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-_PRECISE = 1.5 / 640
-"""The residual (share of the longest side) at which a feature's word counts about a third: a pixel and a half."""
+_PRECISE = 0.8 / 640
+"""The residual (share of the longest side) at which a feature's word counts a third: copies stay below, other photographs above."""
 
-_CHANCE_HASH = 0.3
-"""Hash cosines that unrelated pictures reach."""
+_CHANCE_HASH = 0.4
+"""Hash cosines that unrelated pictures of a similar layout reach."""
+
+_SAME_SCENE = 0.7
+"""Median correlations that other photographs of a scene reach."""
 
 FILE = Path(__file__).with_name("calibration.json")
 
@@ -41,19 +44,22 @@ class Evidence:
     share_reference: float = 0.0
 
     def values(self) -> dict[str, float]:
-        """The terms of the logistic model: two ways to be a copy, and how well the pictures agree.
+        """The terms of the logistic model.
 
-        Features that fit one flat model within about a pixel (``precise``) speak for a rigid copy, a near hash for a copy of the
-        whole picture. Each counts more when the aligned pictures agree.
+        There are three ways to be a copy: features that fit one flat model within a pixel (``precise``: a rigid copy), a near hash
+        (``hash``: a copy of the whole picture), and windows that lock into place all over (``locked``: also when blur has moved the
+        features). The first two count more when the aligned pictures agree.
         """
-        precise = math.log1p(self.inliers) * math.exp(-self.residual / _PRECISE)
+        precise = math.log1p(self.inliers) * math.exp(-((self.residual / _PRECISE) ** 2))
         near = max(self.hash_cosine - _CHANCE_HASH, 0.0)
+        windows = math.log1p(self.windows * self.agreeing)
         return {
             "precise": precise,
             "hash": near,
             "best_correlation": self.best_correlation,
             "correlation": self.correlation,
-            "log_windows": math.log1p(self.windows * self.agreeing),
+            "log_windows": windows,
+            "locked": max(self.correlation - _SAME_SCENE, 0.0) * windows,
             "precise_and_agreeing": precise * max(self.best_correlation - 0.5, 0.0),
             "hash_and_agreeing": near * max(self.correlation, 0.0),
         }
