@@ -131,14 +131,9 @@ def _describe_extension(extension: Any) -> Json:
 
 
 def checkpoint() -> Any | None:
-    """The host's description of the loaded checkpoint: filename, name, sha256, shorthash, metadata."""
+    """The host's description of the loaded checkpoint: filename, name_for_extra, sha256. Only for use in a run, because a
+    host without a loaded model would load one to answer."""
     return getattr(shared.sd_model, "sd_checkpoint_info", None)
-
-
-def checkpoint_file() -> Path | None:
-    """The file of the checkpoint, if it is loaded already."""
-    described = checkpoint()
-    return Path(described.filename) if described is not None else None
 
 
 def vae_file() -> Path | None:

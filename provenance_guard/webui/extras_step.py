@@ -5,7 +5,6 @@ The host does not catch what a step raises, and calls it with None for every con
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 from modules import scripts_postprocessing
@@ -15,8 +14,6 @@ from provenance_guard.webui import accordion, door, job
 if TYPE_CHECKING:
     from provenance_guard.guard import Guard
     from provenance_guard.provenance import Context
-
-logger = logging.getLogger(__name__)
 
 _INPUT = "provenance_guard_input"
 

@@ -32,6 +32,8 @@ def _examine() -> Iterator[tuple[State, str]]:
         yield "note", "This host may still change a picture after it was marked."
     if name in compat.option("postprocessing_disable_in_extras", []):
         yield severe, f"Extras pictures are not guarded: take {name!r} out of 'Disable postprocessing operations'."
+    if name in compat.option("postprocessing_operation_order", []):
+        yield severe, f"Extras steps may run after the guard: take {name!r} out of 'Postprocessing operation order'."
     if not compat.option("enable_pnginfo", True):
         yield "note", "Files carry no infotext: 'Write infotext to metadata of the generated image' is off."
     for key in _INTERMEDIATE:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modules import script_callbacks, scripts
@@ -70,6 +71,7 @@ def register() -> None:
     script_callbacks.on_ui_settings(options.register_options, name="options")
     script_callbacks.on_ui_tabs(_build_tab, name="tab")
     script_callbacks.on_app_started(_on_app_started, name="warm-up")
+    script_callbacks.on_model_loaded(_on_model_loaded, name="hash")
     script_callbacks.on_image_saved(_on_image_saved, name="seal")
 
 
@@ -129,6 +131,13 @@ def _on_app_started(demo: Any, app: Any) -> None:
         from provenance_guard.webui import runtime
 
         runtime.warm_up()
+
+
+def _on_model_loaded(model: Any) -> None:
+    with _reported("hash the checkpoint"):
+        from provenance_guard.webui import runtime
+
+        runtime.hash_soon(Path(model.sd_checkpoint_info.filename), compat.vae_file())
 
 
 def _build_tab() -> list[tuple[Any, str, str]]:

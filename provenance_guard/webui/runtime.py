@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from provenance_guard.webui import compat, configuration
@@ -50,11 +52,13 @@ def hasher() -> ResourceHasher:
 
 
 def warm_up() -> None:
-    """In the background: import the heavy parts, hash the checkpoint, read the references and the extensions' commits.
+    """In the background: import the heavy parts, read the references and the extensions' commits."""
+    _in_background(_prepare)
 
-    A failure is only logged here; the first picture meets it again, and there it counts.
-    """
-    threading.Thread(target=_prepare, name="provenance-guard-warm-up", daemon=True).start()
+
+def hash_soon(*files: Path | None) -> None:
+    """In the background: have model files hashed before the first picture asks for it."""
+    _in_background(lambda: [hasher().request(file) for file in files if file is not None])
 
 
 def _make(config: Config) -> Guard:
@@ -65,13 +69,19 @@ def _make(config: Config) -> Guard:
 
 
 def _prepare() -> None:
-    try:
-        compat.versions()
-        ready = guard()
-        for file in (compat.checkpoint_file(), compat.vae_file()):
-            if file is not None:
-                hasher().request(file)
-        if ready.config.policy.mode != "off":
-            ready.sync_references()
-    except Exception as error:
-        logger.warning("Provenance Guard is not ready: %s", error)
+    compat.versions()
+    ready = guard()
+    if ready.config.policy.mode != "off":
+        ready.sync_references()
+
+
+def _in_background(work: Callable[[], object]) -> None:
+    """A failure is only logged: the first picture meets it again, and there it counts."""
+
+    def run() -> None:
+        try:
+            work()
+        except Exception as error:
+            logger.warning("Provenance Guard is not ready: %s", error)
+
+    threading.Thread(target=run, name="provenance-guard", daemon=True).start()

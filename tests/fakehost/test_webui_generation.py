@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
+import time
 import weakref
 
 import pytest
@@ -248,6 +249,34 @@ def test_models_are_recorded_with_hashes_of_our_own(host, tmp_path):
     lora = next(model for model in models if model["kind"] == "lora")
     assert (lora["declared_hash"], lora["weight"]) == ("f" * 64, 1.0)
     assert lora["metadata"]["ss_num_train_images"] in ("250", 250)
+
+
+def test_a_checkpoint_is_hashed_when_it_is_loaded(host, tmp_path):
+    from modules import sd_models
+
+    from provenance_guard.webui import runtime
+
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(b"weights" * 1000)
+    host.call("model_loaded", sd_models.Model(sd_models.CheckpointInfo(str(path), "model", None)))
+    for _ in range(200):
+        if runtime.hasher().known(path):
+            break
+        time.sleep(0.05)
+    assert runtime.hasher().known(path) == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_the_references_are_read_when_the_host_has_started(host, tmp_path):
+    from provenance_guard.webui import runtime
+
+    save_reference(host, tmp_path / "references", 5)
+    host.set_options(references=str(tmp_path / "references"))
+    host.call("app_started", None, None)
+    for _ in range(200):
+        if runtime.guard()._references_synced:
+            break
+        time.sleep(0.05)
+    assert runtime.guard()._references_synced
 
 
 @pytest.mark.parametrize("key", ["mode", "near_copy", "review", "strength"])

@@ -48,6 +48,10 @@ def on_image_saved(callback: Callable[[ImageSaveParams], None], *, name: str | N
     _callbacks.setdefault("image_saved", []).append(callback)
 
 
+def on_model_loaded(callback: Callable[[Any], None], *, name: str | None = None) -> None:
+    _callbacks.setdefault("model_loaded", []).append(callback)
+
+
 def on_ui_settings(callback: Callable[[], None], *, name: str | None = None) -> None:
     _callbacks.setdefault("ui_settings", []).append(callback)
 
