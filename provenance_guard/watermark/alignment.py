@@ -84,6 +84,14 @@ def align(tile: torch.Tensor, to_tile: torch.Tensor, pattern: Pattern, turns: li
     )
 
 
+def likeness(tile: torch.Tensor, template: torch.Tensor, turns: list[torch.Tensor]) -> float:
+    """The strongest correlation of a tile with a template over all shifts, ``turns`` and both signs, in standard deviations
+    of what the shifts give."""
+    spectra = torch.fft.fft2(torch.stack([_turned(tile, turn) for turn in turns]))
+    fields = torch.fft.ifft2(spectra * torch.fft.fft2(template.to(tile.device)).conj()).real
+    return float((fields.abs().amax((1, 2)) / (fields.square().mean((1, 2)).sqrt() + 1e-12)).max())
+
+
 def refine(residual: torch.Tensor, guess: torch.Tensor, pilots: Pilots) -> torch.Tensor:
     """Improve ``guess`` (2, 2), which maps pilot frequencies to received ones, until the pilots' energy is at its peak.
 

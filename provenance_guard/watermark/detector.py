@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from provenance_guard.watermark import coding, sync
-from provenance_guard.watermark.alignment import Aligned, align, fold, refine, signed_permutations
+from provenance_guard.watermark.alignment import Aligned, align, fold, likeness, refine, signed_permutations
 from provenance_guard.watermark.canvas import PART, Box, Canvas
 from provenance_guard.watermark.keys import Key
-from provenance_guard.watermark.pattern import pattern_of
+from provenance_guard.watermark.pattern import Pattern, pattern_of
 from provenance_guard.watermark.payload import PROFILES, PayloadCipher, Profile, from_bits, profile_for, to_bits
 from provenance_guard.watermark.whitening import residual
 
@@ -22,14 +22,29 @@ SMALLEST_SIDE = 64
 """Pixels: a smaller picture cannot carry the mark."""
 
 MOST_WINDOWS = 4
-TURNED_GUESSES = 5
-STRETCHED_GUESSES = 2
 LIST_SIZE = 8
-MOST_CHECKS = MOST_WINDOWS * (1 + TURNED_GUESSES + STRETCHED_GUESSES) * len(PROFILES) * LIST_SIZE
+
+
+@dataclass(frozen=True)
+class Search:
+    """One step of the search: of ``guesses`` refined geometries the ``decodes`` with the clearest pilots are decoded."""
+
+    look: Callable[[sync.Spectrum, Pattern, int], list[sync.Guess]]
+    guesses: slice
+    decodes: int
+
+
+SEARCHES = (
+    Search(sync.turned_and_scaled, slice(0, 6), 3),
+    Search(sync.turned_and_scaled, slice(6, 24), 3),
+    Search(sync.stretched, slice(0, 4), 2),
+)
+"""After the picture as it stands, the likely geometries, then the less likely ones, then stretched ones."""
+
+MOST_CHECKS = MOST_WINDOWS * (1 + sum(search.decodes for search in SEARCHES)) * len(PROFILES) * LIST_SIZE
 """Messages that may be put to the check per picture and key: times 2**-40 this bounds a wrong answer below 1e-9."""
 
-_LOWEST_GUESS = 5.0  # Standard deviations of the sync search; below it lies noise.
-_LOWEST_SCORE = 5.0  # Standard deviations of the pilots in a tile; decoding is not tried below.
+_LOWEST_SCORE = 5.5  # Standard deviations of the pilots in a searched tile; below it lies noise.
 _HALF_TURNS = [torch.eye(2), -torch.eye(2)]
 
 
@@ -89,27 +104,23 @@ class Evidence:
         return self._spectra[number]
 
     def alignments(self, key: Key) -> Iterator[Aligned]:
-        """Tiles to decode: as it stands or turned by right angles, then turned and scaled, then stretched."""
+        """Tiles worth decoding: as the picture stands or turned by right angles, then what the searches find."""
         pattern = pattern_of(key)
         upright = torch.eye(2)
         for number, plane in self.residuals():
             yield align(fold(plane, upright), upright, pattern, signed_permutations())
-            searches = ((sync.turned_and_scaled, TURNED_GUESSES), (sync.stretched, STRETCHED_GUESSES))
-            for search, most in searches:
-                for guess in search(self.spectrum(number), pattern, most):
-                    if guess.score >= _LOWEST_GUESS:
-                        to_tile = refine(plane, guess.matrix.to(plane.device), pattern.pilots).T
-                        yield align(fold(plane, to_tile), to_tile, pattern, _HALF_TURNS)
+            for search in SEARCHES:
+                tiles = []
+                for guess in search.look(self.spectrum(number), pattern, search.guesses.stop)[search.guesses]:
+                    to_tile = refine(plane, guess.matrix.to(plane.device), pattern.pilots).T
+                    tiles.append(align(fold(plane, to_tile), to_tile, pattern, _HALF_TURNS))
+                tiles.sort(key=lambda aligned: -aligned.score)
+                yield from (aligned for aligned in tiles[: search.decodes] if aligned.score >= _LOWEST_SCORE)
 
 
 def find(evidence: Evidence, key: Key) -> Detection | None:
     """The first mark of this key that passes its check, or None."""
-    for aligned in evidence.alignments(key):
-        if aligned.score >= _LOWEST_SCORE:
-            found = read(aligned, key)
-            if found is not None:
-                return found
-    return None
+    return next(filter(None, (read(aligned, key) for aligned in evidence.alignments(key))), None)
 
 
 def read(aligned: Aligned, key: Key) -> Detection | None:
@@ -123,6 +134,14 @@ def read(aligned: Aligned, key: Key) -> Detection | None:
                 agreement = float(np.mean(np.sign(soft) == coding.encode(bits)))
                 return Detection(payload, agreement, _geometry(aligned), key.id, profile.name)
     return None
+
+
+def claimed_score(evidence: Evidence, key: Key, payload: bytes) -> float:
+    """How strongly a picture speaks for a claimed payload: knowing the whole tile, its place is found where the pilots are lost."""
+    profile = profile_for(payload)
+    template = pattern_of(key).data_tile(coding.encode(message_of(payload, key)), profile)
+    turns = signed_permutations()
+    return max(likeness(aligned.tile, template, turns) for aligned in evidence.alignments(key))
 
 
 def correlation(aligned: Aligned, key: Key, payload: bytes) -> tuple[float, Profile]:

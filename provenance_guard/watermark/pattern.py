@@ -24,15 +24,15 @@ from provenance_guard.watermark.payload import Profile
 TILE = 128
 """Side of the tile in pixels."""
 
-PILOTS = 48
-PILOT_SHARE = 0.35
+PILOTS = 32
+PILOT_SHARE = 0.3
 """Part of the pattern's power that the pilots get."""
 
-_PILOT_BAND = (0.045, 0.22)  # Cycles a pixel: above most of a picture's energy, below what JPEG and shrinking remove.
+_PILOT_BAND = (0.06, 0.22)  # Cycles a pixel: above most of a picture's energy, below what JPEG and shrinking remove.
 _PILOT_SPACING = 3  # Grid steps between two pilots, so that a scaled picture does not mix them up.
-_EMPHASIS = -0.7  # Amplitude of a coefficient falls with this power of its frequency.
+# Lower ones are seen first and drown in the picture; higher ones fall to JPEG and shrinking.
 _FREQUENCIES = sorted(
-    ((row, column) for row in range(5) for column in range(5) if 1 <= row + column <= 4),
+    ((row, column) for row in range(6) for column in range(6) if 2 <= row + column <= 5),
     key=lambda pair: (math.hypot(*pair), pair),
 )
 _ROWS = [row for row, _ in _FREQUENCIES]
@@ -79,7 +79,6 @@ class Pattern:
         self.key = key
         self.pilots = _draw_pilots(key)
         self._pilot_tile = self.pilots.tile()
-        self._amplitudes = torch.tensor([(math.hypot(*pair) / 3) ** _EMPHASIS for pair in _FREQUENCIES])
 
     def tile(self, message: coding.Bits, profile: Profile) -> torch.Tensor:
         """The tile (128, 128), root mean square 1, that carries ``message`` in a profile's layout."""
@@ -89,7 +88,7 @@ class Pattern:
     def data_tile(self, code: coding.Soft, profile: Profile) -> torch.Tensor:
         """The part of the tile that carries a codeword: no pilots, root mean square 1."""
         layout = layout_of(self.key, profile)
-        values = torch.from_numpy(code[layout.positions] * layout.signs) * self._amplitudes[:, None]
+        values = torch.from_numpy(code[layout.positions] * layout.signs)
         side = TILE // BLOCK
         coefficients = torch.zeros(side, side, BLOCK, BLOCK)
         coefficients[:, :, _ROWS, _COLUMNS] = values.T.reshape(side, side, -1)
@@ -100,7 +99,7 @@ class Pattern:
         """Soft values of the code bits, from a tile that is aligned and free of pilots."""
         layout = layout_of(self.key, profile)
         coefficients = block_dct(tile.cpu())[:, :, _ROWS, _COLUMNS].reshape(_BLOCKS, -1).T
-        votes = (coefficients * self._amplitudes[:, None]).numpy() * layout.signs
+        votes = coefficients.numpy() * layout.signs
         return np.bincount(layout.positions.ravel(), votes.ravel(), layout.code_length).astype(np.float32)
 
     def without_pilots(self, tile: torch.Tensor) -> torch.Tensor:

@@ -19,7 +19,7 @@ SMALLEST_SCALE, LARGEST_SCALE = 0.3, 2.6
 _LONGEST_WINDOW = 640
 _PEAK_LIMIT = 25.0
 _INNER, _OUTER = 0.017, 0.485  # Cycles a pixel.
-_FEWEST_PILOTS = 12
+_FEWEST_PILOTS = 8
 _NEIGHBOURHOOD = 9
 _UPRIGHT_ROWS = 3
 _UPRIGHT_BONUS = 1.5  # Most pictures are not turned at all: a prior, in standard deviations.
@@ -169,8 +169,9 @@ def _sample(power: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tens
 def _peaks(scores: torch.Tensor, most: int) -> list[tuple[float, tuple[int, int, int]]]:
     """The ``most`` highest local maxima of planes (n, rows, columns) with their places, best first; rows wrap around."""
     margin = _NEIGHBOURHOOD // 2
-    wrapped = torch.cat([scores[:, -margin:], scores, scores[:, :margin]], dim=1)
-    crest = F.max_pool2d(F.pad(wrapped[:, None], (margin, margin, 0, 0), value=-math.inf), _NEIGHBOURHOOD, 1)[:, 0]
+    wrapped = torch.cat([scores[:, -margin:], scores, scores[:, :margin]], dim=1)[:, None]
+    down = F.max_pool2d(wrapped, (_NEIGHBOURHOOD, 1), 1)
+    crest = F.max_pool2d(down, (1, _NEIGHBOURHOOD), 1, (0, margin))[:, 0]
     peaks = torch.where(scores == crest, scores, -math.inf).reshape(-1)
     values, places = peaks.topk(min(most, len(peaks)))
     _, rows, columns = scores.shape
