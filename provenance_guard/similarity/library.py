@@ -129,10 +129,9 @@ class Library:
         matches = tuple(
             self._match(picture, state, entry, limits) for entry in compared if _worth_telling(entry, limits)
         )
-        matches = matches[:_MOST_MATCHES]
         level = scores.level_of(matches, limits)
         seconds = time.perf_counter() - started
-        return Verdict(level, matches, self._notes(len(state)), seconds, len(state), limits)
+        return Verdict(level, matches[:_MOST_MATCHES], self._notes(len(state)), seconds, len(state), limits)
 
     def status(self) -> LibraryStatus:
         """What is in the library, what could not be read, and which comparisons are active. Raises LibraryError."""
