@@ -88,12 +88,12 @@ class RealHost:
     def img2img(self, image: Image.Image, **fields: Any) -> Generation:
         """Generate from a picture and save."""
         return self._generate(
-            "/sdapi/v1/img2img", {"init_images": [encode(image)], "denoising_strength": 0.6, **fields}
+            "/sdapi/v1/img2img", {"init_images": [self.encode(image)], "denoising_strength": 0.6, **fields}
         )
 
     def extras(self, image: Image.Image, **fields: Any) -> Image.Image:
         """Run the Extras API on one picture."""
-        answer = self.post("/sdapi/v1/extra-single-image", image=encode(image), **fields)
+        answer = self.post("/sdapi/v1/extra-single-image", image=self.encode(image), **fields)
         return decode(answer["image"])
 
     def events(self, since: int = 0) -> list[Event]:
@@ -122,6 +122,16 @@ class RealHost:
         detection = self.detect(image)
         payload = Payload.unpack(detection.payload) if detection else None
         return payload.record_id_prefix if payload else None
+
+    def encode(self, image: Image.Image) -> str:
+        """A PNG with its text chunks, as the API takes and gives it."""
+        chunks = PngInfo()
+        for key, value in image.info.items():
+            if isinstance(value, str):
+                chunks.add_text(key, value)
+        stream = io.BytesIO()
+        image.save(stream, "PNG", pnginfo=chunks)
+        return base64.b64encode(stream.getvalue()).decode()
 
     def _generate(self, path: str, fields: dict[str, Any]) -> Generation:
         before, since = self.saved_files(), len(self.events())
@@ -155,17 +165,6 @@ class Generation:
 
     def of_type(self, kind: str) -> list[Event]:
         return [event for event in self.events if event.type == kind]
-
-
-def encode(image: Image.Image) -> str:
-    """A PNG with its text chunks, as the API takes and gives it."""
-    chunks = PngInfo()
-    for key, value in image.info.items():
-        if isinstance(value, str):
-            chunks.add_text(key, value)
-    stream = io.BytesIO()
-    image.save(stream, "PNG", pnginfo=chunks)
-    return base64.b64encode(stream.getvalue()).decode()
 
 
 def decode(text: str) -> Image.Image:

@@ -84,12 +84,10 @@ def test_img2img(host):
 
 @pytest.mark.parametrize("only_masked", [False, True])
 def test_inpaint(host, only_masked):
-    from conftest import encode
-
     source = host.txt2img(seed=80).images[0]
     mask = Image.new("L", source.size)
     mask.paste(255, (64, 64, 192, 192))
-    generation = host.img2img(source, mask=encode(mask), inpaint_full_res=only_masked, seed=81, mask_blur=0)
+    generation = host.img2img(source, mask=host.encode(mask), inpaint_full_res=only_masked, seed=81, mask_blur=0)
     assert_guarded(host, generation, pictures=1)
     roles = [
         parent["role"] for parent in generation.of_type("picture.released")[0].body["record"]["context"]["parents"]
