@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -164,9 +165,15 @@ def environment_for(version: tuple[int, int], family: str | None) -> Environment
     locks = ROOT / "locks" / f"{family or FAMILIES[version]}-{python}"
     if not locks.is_dir():
         raise UsageError(f"There are no {family} releases for Python {python}.", next_step="Leave --releases out.")
+    if is_intel_mac() and locks.name.startswith("current"):
+        raise GuardError("Present PyTorch releases do not run on Intel Macs.", next_step="Use Python 3.10 or 3.11.")
     chosen = os.environ.get(PLACE_VARIABLE, "").strip()
     place = Path(chosen).expanduser().absolute() if chosen else ROOT / ".environments"
     return Environment(folder=place / locks.name, locks=locks)
+
+
+def is_intel_mac() -> bool:
+    return sys.platform == "darwin" and platform.machine() == "x86_64"
 
 
 def prepare(environment: Environment, sets: Sequence[str]) -> None:

@@ -184,6 +184,13 @@ def test_other_pythons_are_refused_with_an_example(version: tuple[int, int]) -> 
         environments.environment_for(version, None)
 
 
+def test_an_intel_mac_is_sent_to_a_python_that_works_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environments, "is_intel_mac", lambda: True)
+    assert environments.environment_for((3, 11), None).locks.name == "host-3.11"
+    with pytest.raises(GuardError, match=r"Python 3\.10 or 3\.11"):
+        environments.environment_for((3, 12), None)
+
+
 def test_releases_that_do_not_exist_for_a_python() -> None:
     with pytest.raises(UsageError, match=r"host releases for Python 3\.13"):
         environments.environment_for((3, 13), "host")
