@@ -89,7 +89,6 @@ class Cascade:
         """``folders`` are the row numbers of the reference folders to search, all of them when None."""
         self.changes = store.changes()
         self.folders = folders
-        self.paths = store.paths(folders)
         self._thumbnail: Callable[[int], bytes | None] = store.thumbnail
         self._embedder = embedder
         self._hash_rows = store.rows(hashes.ALGORITHM, hashes.VERSION, folders)
@@ -103,9 +102,8 @@ class Cascade:
             self._semantic_rows = store.rows(embedder.algorithm, embedder.version, folders)
             vectors = self._semantic_rows.gather().reshape(len(self._semantic_rows), -1)
             self._semantic = ExactIndex(vectors.view(np.float16).astype(np.float32), device)
-
         # Read last: what was added meanwhile has no row yet, and what was removed has no path any more.
-        self.paths = store.paths()
+        self.paths = store.paths(folders)
 
     def __len__(self) -> int:
         return len(self._hash_rows)

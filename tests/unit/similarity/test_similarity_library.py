@@ -168,6 +168,20 @@ def test_equal_files_are_described_once(tmp_path: Path, references: Path) -> Non
     assert library.screen(draw_scene(1)).matches[0].reference == references / "scene 1.png"
 
 
+def test_a_screen_of_some_folders_sees_only_those(library: Library, references: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    draw_scene(50).save(other / "50.png")
+    shutil.copy(references / "scene 1.png", other / "same content.png")
+    library.sync(other)
+    assert library.screen(draw_scene(2)).references == 5
+    assert library.screen(draw_scene(2), folders=[other]).level == "clean"
+    assert library.screen(draw_scene(50), folders=[other]).matches[0].reference == other / "50.png"
+    assert library.screen(draw_scene(1), folders=[other]).matches[0].reference == other / "same content.png"
+    with pytest.raises(LibraryError, match="not in the library"):
+        library.screen(draw_scene(1), folders=[tmp_path])
+
+
 def test_a_damaged_database_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "library.sqlite3").write_bytes(b"this is no database" * 100)
