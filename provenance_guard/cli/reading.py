@@ -15,7 +15,8 @@ from provenance_guard.cli.output import print_json, print_table, track
 from provenance_guard.errors import UsageError
 from provenance_guard.guard import LEDGER_FILE, Guard
 from provenance_guard.ledger import Event, Ledger
-from provenance_guard.review.records import as_lines, complete_record_id, opened_body
+from provenance_guard.ledger.opening import opened_body
+from provenance_guard.review.records import as_lines, complete_record_id
 from provenance_guard.review.verification import Verification, identify_record, verify_picture
 
 

@@ -14,9 +14,10 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from provenance_guard.errors import LedgerError, SidecarError
+from provenance_guard.errors import LedgerError
 from provenance_guard.ledger import database
 from provenance_guard.ledger.events import RECORD_KEY, Event
+from provenance_guard.ledger.opening import opened_body
 
 # The fields that a word can be looked for in: ``lora:lighthouse``.
 FIELDS = ("prompt", "negative", "model", "lora", "seed", "parent", "verdict", "user", "file", "other")
@@ -135,19 +136,6 @@ def searchable(event: Event) -> dict[str, str]:
     for field, text in _words(opened_body(event)):
         words[field].append(text)
     return {field: _spaced(" ".join(texts)) for field, texts in words.items()}
-
-
-def opened_body(event: Event) -> dict[str, Any]:
-    """What an event says, with the private fields opened that the ledger still holds."""
-    from provenance_guard.provenance.redaction import restore  # That room imports torch, which only a search may cost.
-
-    body: dict[str, Any] = dict(event.body)
-    try:
-        if isinstance(body.get(RECORD_KEY), dict):
-            return {**body, RECORD_KEY: restore(body[RECORD_KEY], event.openings)}
-        return restore(body, event.openings)
-    except SidecarError:  # Openings of a newer form: what is public can still be found.
-        return body
 
 
 def to_query(text: str) -> str:

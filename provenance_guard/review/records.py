@@ -8,19 +8,8 @@ from typing import Any
 
 from provenance_guard.errors import LedgerError
 from provenance_guard.ledger import Event, Ledger, events
-from provenance_guard.provenance.redaction import restore
 
 RECORD_EVENTS = (events.PICTURE_RELEASED, events.PICTURE_BLOCKED)
-
-
-def opened_body(event: Event) -> dict[str, Any]:
-    """What an event says, with the private fields opened that the ledger still holds. Empty for an erased event."""
-    body: dict[str, Any] = dict(event.body)
-    if not event.openings:
-        return body
-    if event.type in RECORD_EVENTS:
-        return {**body, "record": restore(body["record"], event.openings)}
-    return restore(body, event.openings)
 
 
 def find_release(ledger: Ledger, record_id: str) -> Event | None:

@@ -13,7 +13,8 @@ from provenance_guard.errors import LedgerError
 from provenance_guard.guard import LEDGER_FILE, Guard
 from provenance_guard.ledger import Event, Ledger
 from provenance_guard.ledger.events import PICTURE_SAVED
-from provenance_guard.review.records import RECORD_EVENTS, complete_record_id, find_release, opened_body
+from provenance_guard.ledger.opening import opened_body
+from provenance_guard.review.records import RECORD_EVENTS, complete_record_id, find_release
 
 PAGE_SIZE = 25
 MOST_HITS = 2000

@@ -11,9 +11,10 @@ from provenance_guard import labels, pictures
 from provenance_guard.config import Config, LabelPolicy, MarkPolicy, Policy, ScreenPolicy, Settings
 from provenance_guard.guard import LEDGER_FILE, Guard, Release
 from provenance_guard.ledger import events, verify_ledger
+from provenance_guard.ledger.opening import opened_body
 from provenance_guard.provenance.record import Context
 from provenance_guard.provenance.sidecar import read_sidecar
-from provenance_guard.review.records import find_release, opened_body
+from provenance_guard.review.records import find_release
 from provenance_guard.review.verification import verify_picture
 from provenance_guard.watermark import Payload
 
