@@ -16,8 +16,9 @@ from provenance_guard.watermark.perceptual import LUMA, SPREAD
 Picture = Union[Image.Image, torch.Tensor]
 Box = tuple[slice, slice]
 
-PART = 2048
-"""Longest side of a part in pixels, a multiple of the tile's side: it bounds the memory that a huge picture needs."""
+PART = 1024
+"""Longest side of a part in pixels, a multiple of the tile's side: it bounds the memory that a huge picture needs, and each
+part keeps the strength's promise by itself."""
 
 _STEP = 128
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B")
@@ -53,7 +54,7 @@ def open_canvas(picture: Picture) -> Canvas:
 
 
 def parts(shape: tuple[int, int]) -> Iterator[Box]:
-    """Boxes of at most 2048 pixels a side that cover a plane; they start at multiples of 128."""
+    """Boxes of at most 1024 pixels a side that cover a plane; they start at multiples of 128."""
     for rows in _cuts(shape[0]):
         for columns in _cuts(shape[1]):
             yield rows, columns

@@ -12,7 +12,7 @@ import torch
 
 from provenance_guard.watermark import coding, sync
 from provenance_guard.watermark.alignment import Aligned, align, fold, likeness, refine, signed_permutations
-from provenance_guard.watermark.canvas import PART, Box, Canvas
+from provenance_guard.watermark.canvas import Box, Canvas
 from provenance_guard.watermark.keys import Key
 from provenance_guard.watermark.pattern import Pattern, pattern_of
 from provenance_guard.watermark.payload import PROFILES, PayloadCipher, Profile, from_bits, profile_for, to_bits
@@ -21,7 +21,8 @@ from provenance_guard.watermark.whitening import residual
 SMALLEST_SIDE = 64
 """Pixels: a smaller picture cannot carry the mark."""
 
-MOST_WINDOWS = 4
+MOST_WINDOWS = 3
+_WINDOW = 1536  # Pixels: of a larger picture up to three parts of this side are searched.
 LIST_SIZE = 8
 
 
@@ -173,11 +174,11 @@ def _geometry(aligned: Aligned) -> Geometry:
 
 
 def _windows(shape: tuple[int, int]) -> list[Box]:
-    """The picture itself, or when it is huge up to four windows along its longer side, the middle first."""
+    """The picture itself, or when it is huge up to three windows along its longer side, the middle first."""
     height, width = shape
-    high, wide = min(height, PART), min(width, PART)
+    high, wide = min(height, _WINDOW), min(width, _WINDOW)
     top, left = (height - high) // 2, (width - wide) // 2
-    count = min(MOST_WINDOWS, max(math.ceil(height / PART), math.ceil(width / PART)))
+    count = min(MOST_WINDOWS, max(math.ceil(height / _WINDOW), math.ceil(width / _WINDOW)))
     boxes = []
     for turn in range(count):
         step = (turn + 1) // 2 * (1 if turn % 2 else -1) / count

@@ -203,3 +203,17 @@ def test_bad_arguments_are_named():
         Watermarker(KEY).embed(Image.new("RGB", (100, 100)), bytes(15))
     with pytest.raises(MarkError, match="str"):
         Watermarker(KEY).detect("picture.png")  # type: ignore[arg-type]
+
+
+def test_a_huge_picture_is_marked_in_parts_that_fit_together(scene):
+    strip = scene.crop((0, 0, 512, 160))
+    panorama = Image.new("RGB", (4608, 160))
+    for left in range(0, panorama.width, strip.width):
+        panorama.paste(strip, (left, 0))
+    watermarker = Watermarker(KEY)
+    marked = watermarker.embed(panorama, FREE)
+    across_a_seam = marked.crop((900, 0, 1250, 160))
+    for received in (marked, across_a_seam):
+        found = watermarker.detect(received)
+        assert found is not None
+        assert found.payload == FREE
