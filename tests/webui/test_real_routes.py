@@ -178,6 +178,47 @@ def test_near_copy_is_withheld_in_extras(host, known, tmp_path):
     assert_placeholder(host, result, (256, 256))
 
 
+def a_drawing():
+    return Image.merge("RGB", [Image.radial_gradient("L"), Image.linear_gradient("L"), Image.new("L", (256, 256), 90)])
+
+
+def inpaint(host, **fields):
+    mask = Image.new("L", (256, 256))
+    mask.paste(255, (32, 32, 224, 224))
+    return host.img2img(a_drawing(), mask=host.encode(mask), denoising_strength=0.9, seed=31, **fields)
+
+
+ROUTES = {
+    "img2img": lambda host: host.img2img(a_drawing(), denoising_strength=0.9, seed=31),
+    "inpaint": lambda host: inpaint(host, inpaint_full_res=False),
+    "inpaint only masked": lambda host: inpaint(host, inpaint_full_res=True),
+    "hires": lambda host: host.txt2img(
+        enable_hr=True, hr_scale=1.5, hr_upscaler="Latent", denoising_strength=0.5, seed=32
+    ),
+    "jpg": lambda host: host.txt2img(override_settings={"samples_format": "jpg"}, seed=33),
+}
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_near_copy_is_withheld_on_this_route(host, tmp_path, route):
+    run = ROUTES[route]
+    first = run(host)
+    (tmp_path / "references").mkdir()
+    Image.open(first.files[0]).convert("RGB").save(tmp_path / "references" / "known.png")
+    block_references(host, tmp_path / "references")
+    second = run(host)
+    assert [event.record_id for event in second.of_type("picture.blocked")] == second.ids
+    assert second.of_type("picture.saved") == []
+    assert_placeholder(host, second.images[0], first.images[0].size)
+
+
+def test_near_copy_is_withheld_in_a_cell_of_a_plot(host, known):
+    arguments = [1, "4,5", [], *[0, "", []] * 2, True, True, False, False, False, False, False, 0, False]
+    generation = host.txt2img(script_name="x/y/z plot", script_args=arguments)
+    assert len(generation.of_type("picture.blocked")) == 1
+    assert len(generation.of_type("picture.saved")) == 1
+
+
 @pytest.mark.parametrize(
     "attempt",
     [
