@@ -109,6 +109,16 @@ class Config:
     policy: Policy = field(default_factory=Policy)
     settings: Settings = field(default_factory=Settings)
 
+    @property
+    def ledger_path(self) -> Path:
+        """The ledger's file."""
+        return self.data_directory / "ledger.sqlite3"
+
+    @property
+    def library_path(self) -> Path:
+        """The folder of the reference library's own data."""
+        return self.data_directory / "library"
+
 
 def load_policy(path: Path) -> Policy:
     """Read a policy file. ``on_error`` defaults to ``block`` in a file whose mode is ``block``.

@@ -38,10 +38,7 @@ from provenance_guard.similarity import Library, SyncReport, Verdict
 from provenance_guard.similarity.embedding import load_embedder
 from provenance_guard.watermark import KeyRing, Payload, Watermarker
 
-LEDGER_FILE = "ledger.sqlite3"
-LIBRARY_FOLDER = "library"
-
-__all__ = ["LEDGER_FILE", "LIBRARY_FOLDER", "Admission", "Guard", "Release", "Sealed"]
+__all__ = ["Admission", "Guard", "Release", "Sealed"]
 
 
 class Guard:
@@ -86,7 +83,7 @@ class Guard:
         """The ledger in the data directory."""
         with self._lock:
             if self._ledger is None:
-                self._ledger = Ledger.open(self.config.data_directory / LEDGER_FILE, self.signer)
+                self._ledger = Ledger.open(self.config.ledger_path, self.signer)
             return self._ledger
 
     @property
@@ -96,9 +93,7 @@ class Guard:
             if self._library is None:
                 settings = self.config.settings
                 embedder = load_embedder(settings.embedding_model, settings.embedding_checkpoint, self.device)
-                self._library = Library.open(
-                    self.config.data_directory / LIBRARY_FOLDER, device=self.device, embedder=embedder
-                )
+                self._library = Library.open(self.config.library_path, device=self.device, embedder=embedder)
             return self._library
 
     @property
@@ -250,7 +245,7 @@ class Guard:
     def _ensure_keys(self) -> None:
         """Both keys are made together, before the ledger is. Where a ledger is, a missing key must not be replaced silently."""
         keys, data = self.config.key_directory, self.config.data_directory
-        if not (data / LEDGER_FILE).exists():
+        if not self.config.ledger_path.exists():
             Signer.open(keys)
             KeyRing(keys).current()
             return

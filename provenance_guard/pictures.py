@@ -8,16 +8,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from provenance_guard import extras
 from provenance_guard.errors import OutputError, PictureError
 from provenance_guard.files import staged_file
+
+if TYPE_CHECKING:
+    import torch
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff"})
 MAX_PIXELS = 178_000_000
@@ -76,12 +78,16 @@ def open_picture(
 
 def to_tensor(image: Image.Image, device: torch.device | str = "cpu") -> torch.Tensor:
     """The colours of a picture as floats, shape (3, H, W), range 0..1; transparency is dropped, not blended."""
+    import torch  # takes seconds to import, which reading a ledger must not cost
+
     pixels = np.array(image.convert("RGB"), dtype=np.uint8)
     return torch.from_numpy(pixels).to(device).permute(2, 0, 1).float().div_(255)
 
 
 def to_image(tensor: torch.Tensor) -> Image.Image:
     """A float tensor (3, H, W) in 0..1 as an RGB picture, rounded to the nearest of 256 levels."""
+    import torch
+
     levels = tensor.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8)
     return Image.fromarray(levels.permute(1, 2, 0).cpu().numpy())
 

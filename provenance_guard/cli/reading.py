@@ -8,24 +8,24 @@ from datetime import datetime, timezone
 from itertools import islice
 from typing import Any
 
-from provenance_guard.batch import find_pictures
 from provenance_guard.cli.configuration import read_config
 from provenance_guard.cli.exit_codes import ERROR, FINE
 from provenance_guard.cli.output import print_json, print_table, track
 from provenance_guard.errors import UsageError
-from provenance_guard.guard import LEDGER_FILE, Guard
 from provenance_guard.ledger import Event, Ledger
 from provenance_guard.ledger.opening import opened_body
 from provenance_guard.review.records import as_lines, complete_record_id
-from provenance_guard.review.verification import Verification, identify_record, verify_picture
 
 
 def log(arguments: argparse.Namespace) -> int:
     """``log [--since TIME] [--picture FILE]``."""
     since = _read_time(arguments.since) if arguments.since else None
     config = read_config(arguments)
-    with Ledger.open_read_only(config.data_directory / LEDGER_FILE) as ledger:
+    with Ledger.open_read_only(config.ledger_path) as ledger:
         if arguments.picture:
+            from provenance_guard.guard import Guard
+            from provenance_guard.review.verification import identify_record
+
             record_id = identify_record(arguments.picture, Guard(config))
             found: Iterable[Event] = (
                 ledger.events(since=since, record_id=record_id, newest_first=True) if record_id else ()
@@ -45,7 +45,7 @@ def log(arguments: argparse.Namespace) -> int:
 def show(arguments: argparse.Namespace) -> int:
     """``show RECORD``: everything that the ledger holds about one record."""
     config = read_config(arguments)
-    with Ledger.open_read_only(config.data_directory / LEDGER_FILE) as ledger:
+    with Ledger.open_read_only(config.ledger_path) as ledger:
         record_id = complete_record_id(ledger, arguments.record)
         events = list(ledger.events(record_id=record_id))
     if arguments.json:
@@ -60,6 +60,10 @@ def show(arguments: argparse.Namespace) -> int:
 
 def verify(arguments: argparse.Namespace) -> int:
     """``verify FILES...``: exit 1 when something that could be checked does not hold."""
+    from provenance_guard.batch import find_pictures
+    from provenance_guard.guard import Guard
+    from provenance_guard.review.verification import Verification, verify_picture
+
     results: list[Verification] = []
     with Guard(read_config(arguments)) as door:
         for path in track(find_pictures(arguments.pictures), "verify"):

@@ -6,12 +6,11 @@ from typing import Any
 
 from provenance_guard.errors import SidecarError
 from provenance_guard.ledger.events import RECORD_KEY, Event
+from provenance_guard.provenance.redaction import restore
 
 
 def opened_body(event: Event) -> dict[str, Any]:
     """What an event says, with the private fields opened that the ledger still holds. Empty for an erased event."""
-    from provenance_guard.provenance.redaction import restore  # That room imports torch, which only reading may cost.
-
     body: dict[str, Any] = dict(event.body)
     try:
         if isinstance(body.get(RECORD_KEY), dict):

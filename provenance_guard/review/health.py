@@ -7,7 +7,6 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -15,7 +14,7 @@ import torch
 from provenance_guard import __version__, extras
 from provenance_guard.config import Config
 from provenance_guard.errors import GuardError
-from provenance_guard.guard import LEDGER_FILE, LIBRARY_FOLDER, Guard
+from provenance_guard.guard import Guard
 from provenance_guard.ledger import verify_ledger
 from provenance_guard.signing import Signer
 from provenance_guard.watermark import KeyRing
@@ -89,7 +88,7 @@ def _directories(config: Config) -> _Lines:
 
 def _keys(config: Config) -> _Lines:
     if not config.key_directory.exists():
-        if _ledger_path(config).exists():
+        if config.ledger_path.exists():
             yield "problem", "There is a ledger but no key directory. Restore the keys from a backup."
         else:
             yield "note", "No keys yet: they are made when the first picture passes."
@@ -104,7 +103,7 @@ def _keys(config: Config) -> _Lines:
 
 
 def _ledger(config: Config) -> _Lines:
-    path = _ledger_path(config)
+    path = config.ledger_path
     if not path.exists():
         yield "note", "No ledger yet: it is made when the first picture passes."
         return
@@ -116,7 +115,7 @@ def _ledger(config: Config) -> _Lines:
 
 
 def _library(config: Config) -> _Lines:
-    folder = config.data_directory / LIBRARY_FOLDER
+    folder = config.library_path
     if not folder.exists():
         yield "note", "No reference library yet. Make one with: python run.py index DIR"
         return
@@ -127,10 +126,6 @@ def _library(config: Config) -> _Lines:
         yield "note", f"{len(status.unreadable)} files could not be read; `library` names them."
     if not status.embedding:
         yield "note", f"No semantic comparison: {status.embedding_reason}."
-
-
-def _ledger_path(config: Config) -> Path:
-    return config.data_directory / LEDGER_FILE
 
 
 _EXAMINATIONS: tuple[tuple[str, Callable[[Config], _Lines]], ...] = (

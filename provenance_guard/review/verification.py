@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from provenance_guard import files, labels, pictures
 from provenance_guard.errors import GuardError, SidecarError
-from provenance_guard.guard import LEDGER_FILE, Guard
+from provenance_guard.guard import Guard
 from provenance_guard.ledger import Event, Ledger, events, verify_proof
 from provenance_guard.provenance.sidecar import Sidecar, read_sidecar, sidecar_path
 from provenance_guard.review.records import find_release
@@ -134,7 +134,7 @@ class _Examination:
         return find_release(self.ledger, self.record_id) if self.ledger and self.record_id else None
 
     def _open_ledger(self) -> Ledger | None:
-        path = self.guard.config.data_directory / LEDGER_FILE
+        path = self.guard.config.ledger_path
         return Ledger.open_read_only(path) if path.exists() else None
 
     def _identify(self) -> str | None:

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any
 
 from provenance_guard.errors import LedgerError
-from provenance_guard.guard import LEDGER_FILE, Guard
+from provenance_guard.guard import Guard
 from provenance_guard.ledger import Event, Ledger
 from provenance_guard.ledger.events import PICTURE_SAVED
 from provenance_guard.ledger.opening import opened_body
@@ -60,7 +60,7 @@ class Story:
 
 def open_ledger(guard: Guard) -> Ledger | None:
     """The ledger for reading only, None when nothing was recorded yet. Raises LedgerError. The caller closes it."""
-    path = guard.config.data_directory / LEDGER_FILE
+    path = guard.config.ledger_path
     return Ledger.open_read_only(path) if path.exists() else None
 
 

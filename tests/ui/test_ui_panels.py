@@ -20,7 +20,7 @@ from PIL import Image
 from provenance_guard import ui
 from provenance_guard.config import Config, Policy, ScreenPolicy
 from provenance_guard.errors import ConfigError
-from provenance_guard.guard import LEDGER_FILE, Guard
+from provenance_guard.guard import Guard
 from provenance_guard.ledger import Ledger, NewEvent
 from provenance_guard.provenance.record import Context
 from provenance_guard.provenance.sidecar import sidecar_path
@@ -160,7 +160,7 @@ class TestRecent:
         assert "clean" not in html
 
     def test_a_damaged_ledger_gives_a_sentence(self, new_guard: Guard) -> None:
-        path = new_guard.config.data_directory / LEDGER_FILE
+        path = new_guard.config.ledger_path
         path.parent.mkdir(parents=True)
         path.write_bytes(b"no database at all" * 100)
         assert "is not a ledger" in words(self.list(new_guard))
@@ -168,7 +168,7 @@ class TestRecent:
     def test_an_erased_record_is_told_as_erased(self, new_guard: Guard) -> None:
         with new_guard.ledger as ledger:
             ledger.append("picture.released", {"record": {"decision": {"action": "allow"}}}, record_id="1" * 32)
-        with sqlite3.connect(new_guard.config.data_directory / LEDGER_FILE) as connection:
+        with sqlite3.connect(new_guard.config.ledger_path) as connection:
             connection.execute("UPDATE event SET bytes = NULL WHERE record_id IS NOT NULL")
         assert "(erased)" in self.list(new_guard)
         assert "was erased" in recent.show_record(lambda: new_guard, "1111")[0]
@@ -215,7 +215,7 @@ class TestCheck:
         assert f"/{damaged.name}" not in text
 
     def test_checking_records_nothing(self, guard: Guard, copy: Path) -> None:
-        path = guard.config.data_directory / LEDGER_FILE
+        path = guard.config.ledger_path
         with Ledger.open_read_only(path) as ledger:
             before = ledger.size
         check.check_uploads(lambda: guard, upload(copy))

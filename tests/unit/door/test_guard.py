@@ -9,7 +9,7 @@ from PIL import Image, ImageChops
 
 from provenance_guard import labels, pictures
 from provenance_guard.config import Config, LabelPolicy, MarkPolicy, Policy, ScreenPolicy, Settings
-from provenance_guard.guard import LEDGER_FILE, Guard, Release
+from provenance_guard.guard import Guard, Release
 from provenance_guard.ledger import events, verify_ledger
 from provenance_guard.ledger.opening import opened_body
 from provenance_guard.provenance.record import Context
@@ -73,7 +73,7 @@ def test_an_innocent_picture_leaves_marked_recorded_labelled_and_sealed(tmp_path
         assert labels.read_labels(path).record_id == release.record.id
         findings = {finding.subject: finding.verdict for finding in verify_picture(path, guard).findings}
     assert findings == dict.fromkeys(("content", "record", "chain", "identity", "labels", "mark"), "holds")
-    report = verify_ledger(tmp_path / "data" / LEDGER_FILE)
+    report = verify_ledger(tmp_path / "data" / "ledger.sqlite3")
     assert report.sound
 
 
@@ -152,7 +152,7 @@ def test_a_vanished_reference_folder_ends_in_on_error(tmp_path, innocent, on_err
 def test_a_corrupt_ledger_ends_in_on_error(tmp_path, references, innocent, on_error, blocked):
     with Guard(config_for(tmp_path, references)) as guard:
         guard.release(innocent, CONTEXT)
-    (tmp_path / "data" / LEDGER_FILE).write_bytes(b"this is not a database" * 400)
+    (tmp_path / "data" / "ledger.sqlite3").write_bytes(b"this is not a database" * 400)
     with Guard(config_for(tmp_path, references, on_error=on_error)) as guard:
         release = guard.release(innocent, CONTEXT)
     assert release.blocked is blocked
@@ -258,7 +258,7 @@ def test_two_guards_on_one_data_directory_keep_one_chain(tmp_path, references, i
     with Guard(config) as first, Guard(config) as second:
         for guard in (first, second, first, second):
             assert guard.release(innocent, CONTEXT).failures == ()
-    assert verify_ledger(tmp_path / "data" / LEDGER_FILE).sound
+    assert verify_ledger(tmp_path / "data" / "ledger.sqlite3").sound
 
 
 def test_img2img_of_an_own_picture_is_no_composite_of_a_photograph(tmp_path, references, innocent):
@@ -285,7 +285,7 @@ def test_verification_finds_a_changed_record_in_the_ledger(tmp_path, references,
     with Guard(config_for(tmp_path, references)) as guard:
         release = guard.release(innocent, CONTEXT)
         path = save_and_seal(guard, release, tmp_path / "out.png")
-    with sqlite3.connect(tmp_path / "data" / LEDGER_FILE) as connection:
+    with sqlite3.connect(tmp_path / "data" / "ledger.sqlite3") as connection:
         connection.execute(
             "UPDATE event SET bytes = replace(bytes, 'webui.txt2img', 'webui.img2img') WHERE record_id IS NOT NULL"
         )
