@@ -31,6 +31,7 @@ _LOCAL_CANDIDATES = 12
 _SEMANTIC_CANDIDATES = 3
 _LEAST_HASH_COSINE = 0.3
 _ALIGNED_CANDIDATES = 5
+_MOSTLY_COMMON = 0.5
 
 
 @dataclass(frozen=True)
@@ -152,14 +153,20 @@ class Cascade:
     def _by_features(self, local: LocalFeatures) -> dict[int, Model]:
         """Stage C: the references with most votes for which a geometric model is found."""
         variants = [features.variant(local, index) for index in range(len(features.VARIANTS))]
-        votes = self._local.votes(variants)
+        votes, common = self._local.votes(variants)
+        # A watermark that many references bear makes no copy. But where most of a picture is in many references, they are its copies.
+        telling = [
+            variant if shared.mean() > _MOSTLY_COMMON else variant.select(~shared)
+            for variant, shared in zip(variants, common, strict=True)
+            if len(local)
+        ]
         models: dict[int, Model] = {}
         for flat in np.argsort(-votes, axis=None, kind="stable")[:_LOCAL_CANDIDATES]:
             index, row = divmod(int(flat), votes.shape[1])
             if votes[index, row] <= 0:
                 break
             reference = features.unpack(self._local_rows.data[self._local_rows.slots[row]])
-            model = geometry.propose_from_features(variants[index], reference, index)
+            model = geometry.propose_from_features(telling[index], reference, index)
             content = int(self._local_rows.contents[row])
             if model is not None and (content not in models or model.inliers > models[content].inliers):
                 models[content] = model

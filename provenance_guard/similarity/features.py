@@ -48,6 +48,10 @@ class LocalFeatures:
     def __len__(self) -> int:
         return len(self.points)
 
+    def select(self, chosen: NDArray[np.bool_]) -> LocalFeatures:
+        """Those features for which ``chosen`` (n) is true."""
+        return LocalFeatures(self.points[chosen], self.descriptors[chosen], self.bright[chosen])
+
 
 def describe(picture: NormalPicture, count: int) -> LocalFeatures:
     """Up to ``count`` features, half of them bright and half dark, the strongest ones, spread over the picture.

@@ -22,6 +22,7 @@ _CHUNK_VALUES = 1 << 25
 """Scores computed at once: 128 MB as float32."""
 
 _LEAST_COSINE = 0.7
+_COMMON_COSINE = 0.9
 _BACKGROUND = slice(4, 10)
 
 
@@ -74,23 +75,32 @@ class LocalIndex:
     def __len__(self) -> int:
         return len(self._halves[0])
 
-    def votes(self, variants: Sequence[LocalFeatures]) -> NDArray[np.float32]:
-        """How much speaks for each reference, shape (variants, references), for each variant of a query.
+    def votes(self, variants: Sequence[LocalFeatures]) -> tuple[NDArray[np.float32], list[NDArray[np.bool_]]]:
+        """How much speaks for each reference, shape (variants, references), and for each variant which of its features are common.
 
-        A feature's vote is how far its best cosine in a reference rises above what it reaches in most other references.
+        A feature's vote is how far its best cosine in a reference rises above what it reaches in most other references. It is
+        common when it is found in more than five references: part of a watermark or a caption, not of a picture.
         """
         total = np.zeros((len(variants), len(self)), np.float32)
+        common = [np.zeros(len(variant), np.bool_) for variant in variants]
         if not len(self):
-            return total
+            return total, common
         for rows, is_bright in zip(self._halves, (True, False), strict=True):
-            chosen = [variant.descriptors[variant.bright == is_bright] for variant in variants]
-            weights = self._weights(np.concatenate(chosen), rows)
-            for index, part in enumerate(torch.split(weights, [len(descriptors) for descriptors in chosen])):
-                total[index] += part.sum(dim=0).cpu().numpy()
-        return total
+            chosen = [variant.bright == is_bright for variant in variants]
+            descriptors = [variant.descriptors[mask] for variant, mask in zip(variants, chosen, strict=True)]
+            best = self._best(np.concatenate(descriptors), rows)
+            background = _background(best)
+            sizes = [len(part) for part in descriptors]
+            weights = torch.split((best - background).clamp_(min=0), sizes)
+            shared = torch.split(background[:, 0] > _COMMON_COSINE, sizes)
+            for index, mask in enumerate(chosen):
+                total[index] += weights[index].sum(dim=0).cpu().numpy()
+                common[index][mask] = shared[index].cpu().numpy()
+        return total, common
 
-    def _weights(self, descriptors: NDArray[np.int8], rows: torch.Tensor) -> torch.Tensor:
-        """The votes of descriptors (n, 128) for references (r, places, 128): shape (n, r)."""
+    @staticmethod
+    def _best(descriptors: NDArray[np.int8], rows: torch.Tensor) -> torch.Tensor:
+        """The best cosine of each descriptor (n, 128) in each reference (r, places, 128): shape (n, r)."""
         wanted = torch.from_numpy(descriptors).to(device=rows.device, dtype=rows.dtype)
         best = torch.zeros((len(wanted), len(rows)), device=rows.device)
         if not len(wanted):
@@ -101,7 +111,7 @@ class LocalIndex:
             products = wanted @ chunk.reshape(-1, features.DESCRIPTOR).T
             best[:, start : start + step] = products.view(len(wanted), len(chunk), -1).amax(dim=2)
         best /= features.SCALE**2
-        return (best - _background(best)).clamp_(min=0)
+        return best
 
 
 def fastest_type(device: torch.device) -> torch.dtype:

@@ -141,6 +141,35 @@ def test_json_is_plain_and_claims_no_more_than_measured(library: Library) -> Non
     assert "infring" not in json.dumps(written)
 
 
+def _with_page_around(picture: Image.Image) -> Image.Image:
+    page = draw_scene(77, (600, 560)).crop((0, 0, 600, 90))
+    sheet = Image.new("RGB", (600, 560), (245, 246, 250))
+    sheet.paste(page, (0, 0))
+    sheet.paste(picture.resize((480, 360)), (60, 140))
+    return sheet
+
+
+def test_what_many_references_share_makes_no_copy(tmp_path: Path) -> None:
+    (tmp_path / "references").mkdir()
+    for seed in range(9):
+        _with_page_around(draw_scene(seed)).save(tmp_path / "references" / f"{seed}.png")
+    library = Library.open(tmp_path / "data")
+    library.sync(tmp_path / "references")
+    for seed in (60, 61):
+        assert library.screen(_with_page_around(draw_scene(seed))).level == "clean"
+    assert library.screen(_with_page_around(draw_scene(4))).matches[0].reference.name == "4.png"
+    assert library.screen(draw_scene(5)).matches[0].reference.name == "5.png"
+
+
+def test_a_picture_kept_in_many_versions_is_still_found(tmp_path: Path) -> None:
+    (tmp_path / "references").mkdir()
+    for version in range(8):
+        _jpeg(draw_scene(1), 95 - version).convert("RGB").save(tmp_path / "references" / f"{version}.png")
+    library = Library.open(tmp_path / "data")
+    library.sync(tmp_path / "references")
+    assert library.screen(draw_scene(1).crop((100, 60, 400, 300))).level == "near_copy"
+
+
 def test_a_panorama_is_compared_like_any_other(tmp_path: Path) -> None:
     (tmp_path / "references").mkdir()
     panorama = draw_scene(1, (4000, 90))
