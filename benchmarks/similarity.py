@@ -1,6 +1,6 @@
 """How many near-copies the screen finds, how many innocents it alarms, and how long it takes.
 
-    python benchmarks/similarity.py --preset small [--references DIR] [--innocents DIR] [--out DIR]
+    python benchmarks/similarity.py --preset small [--references DIR] [--innocents DIR] [--out DIR] [--seed N]
 
 ``--references`` is a folder of pictures, with a ``manifest.json`` if there is one: a list of entries with ``file``, ``group``, ``role``
 (``reference``, ``same_subject``, or ``real_copy`` with ``copy_of``). Three fifths of each group become the library; the rest, and the
