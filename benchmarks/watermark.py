@@ -39,7 +39,7 @@ PAYLOADS = {
     "record": Payload("0123456789abcd", 1_795_000_000).pack(),
 }
 SPEED_SIDE = 512
-REPEATS = 5
+REPEATS = 3
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def measure(path: Path, strength: str, payload: bytes, attack_step: int) -> Mark
 
 
 def measure_speed(path: Path) -> dict[str, float]:
-    """CPU seconds at 512 x 512, the least of five, ours and of the other libraries that are installed."""
+    """CPU seconds at 512 x 512, the least of three, ours and of the other libraries that are installed."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     picture = Image.open(path).convert("RGB").resize((SPEED_SIDE, SPEED_SIDE), Image.Resampling.LANCZOS)

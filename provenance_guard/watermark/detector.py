@@ -28,21 +28,22 @@ LIST_SIZE = 8
 
 @dataclass(frozen=True)
 class Search:
-    """One step of the search: of ``guesses`` refined geometries the ``decodes`` with the clearest pilots are decoded."""
+    """One way to guess the geometry. Guesses are refined in ``groups``, the likelier first; of each group the ``decodes`` with
+    the clearest pilots are decoded."""
 
     look: Callable[[sync.Spectrum, Pattern, int], list[sync.Guess]]
-    guesses: slice
+    groups: tuple[slice, ...]
     decodes: int
 
 
 SEARCHES = (
-    Search(sync.turned_and_scaled, slice(0, 6), 3),
-    Search(sync.turned_and_scaled, slice(6, 24), 3),
-    Search(sync.stretched, slice(0, 4), 2),
+    Search(sync.turned_and_scaled, (slice(0, 6), slice(6, 18)), 3),
+    Search(sync.stretched, (slice(0, 4),), 2),
 )
-"""After the picture as it stands, the likely geometries, then the less likely ones, then stretched ones."""
 
-MOST_CHECKS = MOST_WINDOWS * (1 + sum(search.decodes for search in SEARCHES)) * len(PROFILES) * LIST_SIZE
+MOST_CHECKS = (
+    MOST_WINDOWS * (1 + sum(len(search.groups) * search.decodes for search in SEARCHES)) * len(PROFILES) * LIST_SIZE
+)
 """Messages that may be put to the check per picture and key: times 2**-40 this bounds a wrong answer below 1e-9."""
 
 _LOWEST_SCORE = 5.5  # Standard deviations of the pilots in a searched tile; below it lies noise.
@@ -111,12 +112,11 @@ class Evidence:
         for number, plane in self.residuals():
             yield align(fold(plane, upright), upright, pattern, signed_permutations())
             for search in SEARCHES:
-                tiles = []
-                for guess in search.look(self.spectrum(number), pattern, search.guesses.stop)[search.guesses]:
-                    to_tile = refine(plane, guess.matrix.to(plane.device), pattern.pilots).T
-                    tiles.append(align(fold(plane, to_tile), to_tile, pattern, _HALF_TURNS))
-                tiles.sort(key=lambda aligned: -aligned.score)
-                yield from (aligned for aligned in tiles[: search.decodes] if aligned.score >= _LOWEST_SCORE)
+                guesses = search.look(self.spectrum(number), pattern, search.groups[-1].stop)
+                for group in search.groups:
+                    tiles = [_aligned(plane, guess, pattern) for guess in guesses[group]]
+                    tiles.sort(key=lambda aligned: -aligned.score)
+                    yield from (aligned for aligned in tiles[: search.decodes] if aligned.score >= _LOWEST_SCORE)
 
 
 def find(evidence: Evidence, key: Key) -> Detection | None:
@@ -156,6 +156,11 @@ def correlation(aligned: Aligned, key: Key, payload: bytes) -> tuple[float, Prof
 def message_of(payload: bytes, key: Key) -> coding.Bits:
     """The message bits that carry a payload. Raises MarkError when it is not 16 bytes."""
     return to_bits(profile_for(payload).seal(payload, _cipher_of(key)))
+
+
+def _aligned(plane: torch.Tensor, guess: sync.Guess, pattern: Pattern) -> Aligned:
+    to_tile = refine(plane, guess.matrix.to(plane.device), pattern.pilots).T
+    return align(fold(plane, to_tile), to_tile, pattern, _HALF_TURNS)
 
 
 @lru_cache(maxsize=32)

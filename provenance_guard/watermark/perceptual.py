@@ -20,6 +20,7 @@ SPREAD = tuple(0.5 + 0.5 * weight / _LUMA_POWER for weight in LUMA)
 the samples least."""
 _SPREAD_POWER = sum(part * part for part in SPREAD) / 3
 
+_ROUNDING = 1 / 12  # Mean square of rounding to whole levels.
 _FAR = 4
 _LOSS_FACTOR = 44.6
 _MOST_ACTIVITY = 6.0
@@ -111,8 +112,8 @@ def _ssimulacra2_scale(luma: torch.Tensor, power: torch.Tensor, score: float) ->
 
 
 def _psnr_scale(power: torch.Tensor, psnr: float) -> float:
-    """The factor at which luma noise of this power, spread over the colours, has the given PSNR."""
-    allowed = 255.0**2 / 10 ** (psnr / 10)
+    """The factor at which luma noise of this power, spread over the colours and rounded, has the given PSNR."""
+    allowed = 255.0**2 / 10 ** (psnr / 10) - _ROUNDING
     caused = float(power.mean()) * _SPREAD_POWER
     return (allowed / caused) ** 0.5
 
