@@ -217,6 +217,33 @@ def test_bytes_of_a_killed_writer_are_written_over(library: Library, references:
 _SYNC = "import sys; from provenance_guard.similarity import Library; from pathlib import Path; Library.open(Path(sys.argv[1])).sync(Path(sys.argv[2]))"
 
 
+_TELL = """
+import sys
+from pathlib import Path
+from provenance_guard.similarity import Library
+tell = lambda done, total, name: print(done, flush=True)
+Library.open(Path(sys.argv[1])).sync(Path(sys.argv[2]), progress=tell)
+"""
+
+
+def test_a_killed_sync_loses_nothing_that_was_done(tmp_path: Path, references: Path) -> None:
+    for seed in range(60, 66):
+        draw_scene(seed).save(references / f"{seed}.png")
+    arguments = [sys.executable, "-c", _TELL, str(tmp_path / "data"), str(references)]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as running:
+        for line in running.stdout:
+            if line.strip() == "4":  # Four pictures are done, the fifth has begun.
+                running.kill()
+                break
+    library = Library.open(tmp_path / "data")
+    done = library.status().references
+    assert 4 <= done < 10
+    report = library.sync(references)
+    assert (report.unchanged, report.added) == (done, 10 - done)
+    for seed, name in ((60, "60.png"), (65, "65.png"), (1, "scene 1.png")):
+        assert library.screen(draw_scene(seed)).matches[0].reference.name == name
+
+
 def test_two_processes_fill_one_library(tmp_path: Path, references: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
