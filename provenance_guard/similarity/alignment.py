@@ -28,7 +28,8 @@ class Agreement:
     """How well the aligned pictures agree. Shares are 0..1.
 
     ``correlation`` is the median normalised cross-correlation of the windows with content, ``best_correlation`` what the best fifth
-    of them reach (an overlay spoils some windows, not all), ``agreeing`` the share of them above 0.6, ``windows`` how many independent windows were compared; ``share_query`` and ``share_reference`` the areas that agree.
+    of them reach (an overlay spoils some windows, not all), ``agreeing`` the share of them above 0.6, ``windows`` how many
+    independent windows were compared; ``share_query`` and ``share_reference`` the areas that agree.
     ``query`` and ``reference`` are the aligned pictures (grey, H x W), ``area`` the agreeing pixels in them, ``frame`` maps shares
     of the query to their pixels.
     """

@@ -101,7 +101,8 @@ class LocalIndex:
     @staticmethod
     def _best(descriptors: NDArray[np.int8], rows: torch.Tensor) -> torch.Tensor:
         """The best cosine of each descriptor (n, 128) in each reference (r, places, 128): shape (n, r)."""
-        wanted = torch.from_numpy(descriptors).to(device=rows.device, dtype=rows.dtype)
+        # One side at length 1 (exact: a power of two), or the product of equals would overflow half precision.
+        wanted = torch.from_numpy(descriptors).to(device=rows.device, dtype=rows.dtype) / features.SCALE
         best = torch.zeros((len(wanted), len(rows)), device=rows.device)
         if not len(wanted):
             return best
@@ -110,8 +111,7 @@ class LocalIndex:
             chunk = rows[start : start + step]
             products = wanted @ chunk.reshape(-1, features.DESCRIPTOR).T
             best[:, start : start + step] = products.view(len(wanted), len(chunk), -1).amax(dim=2)
-        best /= features.SCALE**2
-        return best
+        return best / features.SCALE
 
 
 def fastest_type(device: torch.device) -> torch.dtype:
