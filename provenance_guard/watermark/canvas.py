@@ -21,7 +21,6 @@ PART = 1024
 part keeps the strength's promise by itself."""
 
 _STEP = 128
-_SIXTEEN_BIT = ("I;16", "I;16L", "I;16B")
 
 
 class Canvas(Protocol):
@@ -101,12 +100,11 @@ class ImageCanvas:
     def __init__(self, picture: Image.Image) -> None:
         self._info = dict(picture.info)
         image = _supported(picture)
-        self._mode = image.mode
         pixels = np.array(image)
-        self._full = 65535 if self._mode in _SIXTEEN_BIT else 255
+        self._full = 65535 if image.mode == "I;16" else 255
         self._pixels: npt.NDArray[np.generic] = pixels if pixels.ndim == 3 else pixels[:, :, None]
         self.shape = (image.height, image.width)
-        self._colours = 3 if self._mode.startswith("RGB") else 1
+        self._colours = 3 if image.mode.startswith("RGB") else 1
         self.samples = self._colours * image.height * image.width
         self._luma = torch.tensor(LUMA if self._colours == 3 else (1.0,)) * (255 / self._full)
         self._spread = torch.tensor(SPREAD if self._colours == 3 else (1.0,)) * (self._full / 255)
@@ -122,7 +120,7 @@ class ImageCanvas:
 
     def finish(self) -> Image.Image:
         pixels = self._pixels if self._pixels.shape[2] > 1 else self._pixels[:, :, 0]
-        image = Image.fromarray(np.ascontiguousarray(pixels), self._mode)
+        image = Image.fromarray(np.ascontiguousarray(pixels))
         image.info = {name: value for name, value in self._info.items() if name != "transparency"}
         return image
 
@@ -132,12 +130,12 @@ class ImageCanvas:
 
 def _supported(picture: Image.Image) -> Image.Image:
     has_key = "transparency" in picture.info
-    if picture.mode in _SIXTEEN_BIT or (picture.mode in ("L", "LA", "RGB", "RGBA") and not has_key):
+    if picture.mode in ("I;16", "L", "LA", "RGB", "RGBA") and not has_key:
         return picture
-    if picture.mode in ("I", "F"):
+    if picture.mode == "F" or picture.mode.startswith("I"):
         values = np.asarray(picture, dtype=np.float64)
         full = 255.0 if values.size == 0 or values.max() <= 255 else max(65535.0, float(values.max()))
-        return Image.fromarray((values * (255 / full)).clip(0, 255).round().astype(np.uint8), "L")
+        return Image.fromarray((values * (255 / full)).clip(0, 255).round().astype(np.uint8))
     if picture.mode == "1":
         return picture.convert("L")
     transparent = has_key or picture.mode in ("PA", "La", "RGBa")

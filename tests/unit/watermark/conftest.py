@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFilter
 def draw_scene(width: int, height: int, seed: int = 0) -> Image.Image:
     draws = np.random.default_rng(seed)
     small = draws.uniform(40, 215, (height // 64 + 2, width // 64 + 2, 3)).astype(np.uint8)
-    scene = Image.fromarray(small, "RGB").resize((width, height), Image.Resampling.BICUBIC)
+    scene = Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
     pencil = ImageDraw.Draw(scene)
     for _ in range(25):
         x, y = draws.uniform(0, width), draws.uniform(0, height)
@@ -19,7 +19,7 @@ def draw_scene(width: int, height: int, seed: int = 0) -> Image.Image:
         pencil.ellipse((x, y, x + size, y + 0.7 * size), fill=tuple(int(c) for c in draws.integers(20, 235, 3)))
     scene = scene.filter(ImageFilter.GaussianBlur(0.7))
     grain = draws.normal(0, 3, (height, width, 1))
-    return Image.fromarray((np.asarray(scene, np.float32) + grain).clip(0, 255).astype(np.uint8), "RGB")
+    return Image.fromarray((np.asarray(scene, np.float32) + grain).clip(0, 255).astype(np.uint8))
 
 
 @pytest.fixture(scope="session")
