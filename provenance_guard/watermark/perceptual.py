@@ -44,7 +44,7 @@ STRENGTHS = {
     strength.name: strength
     for strength in (
         Strength("invisible", flat=0.95, texture=0.1, ssimulacra2=90.0, psnr=46.0, ssim=0.98),
-        Strength("balanced", flat=0.95, texture=0.2, ssimulacra2=85.0, psnr=44.0, ssim=0.98),
+        Strength("balanced", flat=0.95, texture=0.15, ssimulacra2=85.0, psnr=44.0, ssim=0.98),
         Strength("strong", flat=0.95, texture=0.5, ssimulacra2=0.0, psnr=42.0, ssim=0.98),
     )
 }
