@@ -46,7 +46,7 @@ class Outcome:
             "mark": dict(release.record.mark) if release and release.record.mark else None,
             "labelled": bool(sealed and sealed.labelled),
             "failures": [*(release.failures if release else ()), *(sealed.failures if sealed else ())],
-            "notes": list(self.notes),
+            "notes": [*self.notes, *(sealed.notes if sealed else ())],
             "error": str(self.error) if self.error else None,
         }
 

@@ -169,11 +169,13 @@ class Guard:
         event = steps.attempt("record", lambda: self._append(events.RUN_QUEUED, public, openings=openings))
         return Admission(event, tuple(steps.failures))
 
-    def release(self, image: Image.Image, context: Context, *, policy: Policy | None = None) -> Release:
+    def release(self, image: Image.Image | torch.Tensor, context: Context, *, policy: Policy | None = None) -> Release:
         """Screen, decide, mark and record one finished picture. Never raises because a step failed.
 
-        ``policy`` is the configured one, narrowed by the job. The result's ``image`` has the size of ``image``.
+        ``image`` is a Pillow picture or a float tensor (3, H, W) in 0..1 on any device. ``policy`` is the configured one, narrowed by the job. The result's ``image`` has the size of ``image``.
         """
+        if isinstance(image, torch.Tensor):
+            image = pictures.to_image(image)
         policy = policy or self.config.policy
         context = dataclasses.replace(context, user=context.user or self.config.settings.user or None)
         steps = Steps()
@@ -214,17 +216,26 @@ class Guard:
         if release.blocked:
             return Sealed(path)
         steps = Steps()
-        labelled = release.policy.label.enabled and bool(steps.attempt("label", lambda: self._label(release, path)))
+        label = steps.attempt("label", lambda: self._label(release, path)) if release.policy.label.enabled else None
         file = steps.attempt("hash", lambda: read_back(path))
         event, written = None, None
         if file:
-            event = steps.attempt("record", lambda: self._append_saved(release, file))
+            event = steps.attempt("record", lambda: self._append_saved(release, file, label))
         if file and event and self.config.settings.sidecar:
             written = steps.attempt("sidecar", lambda: self._write_sidecar(release, file))
         withheld = bool(steps.failures) and release.policy.on_error == "block"
         if withheld:
             steps.attempt("withhold", lambda: _remove(path, sidecar.sidecar_path(path)))
-        return Sealed(path, file.sha256 if file else None, written, labelled, event, withheld, tuple(steps.failures))
+        return Sealed(
+            path,
+            file_sha256=file.sha256 if file else None,
+            sidecar=written,
+            labelled=bool(label and label.written),
+            event=event,
+            withheld=withheld,
+            failures=tuple(steps.failures),
+            notes=(label.reason,) if label and not label.written else (),
+        )
 
     def close(self) -> None:
         """Sign a last checkpoint and close ledger and library."""
@@ -276,11 +287,12 @@ class Guard:
         public, openings = sealed
         return self._append(kind, {"record": dict(public)}, record_id=record_id, openings=openings)
 
-    def _append_saved(self, release: Release, file: SavedFile) -> Event:
+    def _append_saved(self, release: Release, file: SavedFile, label: labels.LabelResult | None) -> Event:
         body: dict[str, Json] = {
             "file_name": file.path.name,
             events.FILE_KEY: file.sha256,
             events.PIXEL_KEY: file.pixel_sha256,
+            "label": label.to_json() if label else None,
             "pixels_as_released": file.pixel_sha256 == release.record.pixel_sha256,  # false for lossy formats
         }
         return self._append(events.PICTURE_SAVED, body, record_id=release.record.id)
@@ -294,11 +306,11 @@ class Guard:
                 self._session_started = True
         return self.ledger.append(kind, body, record_id=record_id, openings=openings)
 
-    def _label(self, release: Release, path: Path) -> bool:
+    def _label(self, release: Release, path: Path) -> labels.LabelResult:
         context = release.record.context
         source_type = labels.source_type_for(context, parents_generated=self._made_from_generated(context))
         statement = labels.Labels(source_type=source_type, record_id=release.record.id)
-        return labels.write_labels(path, statement).written
+        return labels.write_labels(path, statement)
 
     def _made_from_generated(self, context: Context) -> bool:
         """Whether every picture that went into this one is known to have been generated here; a mere claim does not count."""

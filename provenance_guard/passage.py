@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -56,7 +56,7 @@ class Release:
 @dataclass(frozen=True)
 class Sealed:
     """A saved file after sealing. ``withheld`` says that the file was removed again, because sealing failed under a policy
-    that blocks on errors."""
+    that blocks on errors; ``notes`` tell what could not be done in this kind of file."""
 
     path: Path
     file_sha256: str | None = None
@@ -64,7 +64,8 @@ class Sealed:
     labelled: bool = False
     event: Event | None = None
     withheld: bool = False
-    failures: tuple[str, ...] = field(default=())
+    failures: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

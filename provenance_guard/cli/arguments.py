@@ -56,7 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     show = _verb(verbs, "show", "show one record in full")
     show.add_argument("record", metavar="RECORD", help="record id, or its first characters")
 
-    _pictures(_verb(verbs, "verify", "check pictures: sidecar, ledger, labels and mark, each with its own verdict"))
+    _pictures(_verb(verbs, "verify", "check pictures, their sidecars or a ledger: each question with its own verdict"))
 
     watch = _verb(verbs, "watch", "guard every picture that appears in a folder, whatever program writes it")
     watch.add_argument("folder", type=Path, metavar="DIR")

@@ -133,8 +133,9 @@ def _why(outcome: Outcome) -> str:
     if outcome.error:
         return str(outcome.error)
     reasons = list(outcome.release.decision.reasons) if outcome.release else []
-    problems = [*(outcome.sealed.failures if outcome.sealed else ()), *outcome.notes]
-    return "; ".join(reasons + problems)
+    sealed = outcome.sealed
+    problems = [*sealed.failures, *sealed.notes] if sealed else []
+    return "; ".join([*reasons, *problems, *outcome.notes])
 
 
 def _exit_code(outcomes: Iterable[Outcome]) -> int:

@@ -14,8 +14,8 @@ from typing import Any, Literal
 from provenance_guard import files, labels, pictures
 from provenance_guard.errors import GuardError, SidecarError
 from provenance_guard.guard import Guard
-from provenance_guard.ledger import Event, Ledger, events, verify_proof
-from provenance_guard.provenance.sidecar import Sidecar, read_sidecar, sidecar_path
+from provenance_guard.ledger import Event, Ledger, events, verify_ledger, verify_proof
+from provenance_guard.provenance.sidecar import SUFFIX, Sidecar, picture_path, read_sidecar, sidecar_path
 from provenance_guard.review.records import find_release
 from provenance_guard.watermark import Detection, Payload
 
@@ -57,13 +57,30 @@ class Verification:
 def verify_picture(path: Path, guard: Guard) -> Verification:
     """Check the picture in ``path`` against its sidecar, the ledger in ``guard``'s data directory, its labels and its mark.
 
-    Changes nothing. What is damaged becomes a finding; never raises GuardError.
+    ``path`` may also be the sidecar, which stands for the picture beside it. Changes nothing. What is damaged becomes a
+    finding; never raises GuardError.
     """
+    if path.name.endswith(SUFFIX):
+        path = picture_path(path)
     examination = _Examination(path, guard)
     try:
         return examination.run()
     finally:
         examination.close()
+
+
+def verify_ledger_file(path: Path, guard: Guard) -> Verification:
+    """Check a whole ledger: its sequence, chain, tree, checkpoints and signatures. Never raises GuardError."""
+    key = guard.public_key
+    try:
+        report = verify_ledger(path, public_keys=[key] if key else None)
+    except GuardError as error:
+        return Verification(path, (Finding("chain", "fails", str(error)),), None, None)
+    if report.sound:
+        told = f"All {report.size} events are as they were written, {report.signed_size} of them under a signed checkpoint."
+        return Verification(path, (Finding("chain", "holds", told),), None, None)
+    findings = tuple(Finding("chain", "fails", problem.sentence) for problem in report.problems)
+    return Verification(path, findings, None, None)
 
 
 def identify_record(path: Path, guard: Guard) -> str | None:

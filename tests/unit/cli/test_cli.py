@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -291,6 +292,21 @@ def test_verify_says_what_was_changed(tmp_path, references, home, capsys):
     findings = {finding["subject"]: finding["verdict"] for finding in document["pictures"][0]["findings"]}
     assert code == 1
     assert findings["content"] == "fails" and findings["record"] == "holds" and findings["mark"] == "holds"
+
+
+def test_verify_takes_a_sidecar_or_a_ledger_too(tmp_path, references, home, capsys):
+    source = small(PLAIN, tmp_path / "x.png")
+    run_json(capsys, "guard", source, "--references", references, "--out", tmp_path / "out", *home)
+    ledger = tmp_path / "data" / "ledger.sqlite3"
+    code, document = run_json(capsys, "verify", tmp_path / "out" / "x.png.prov.json", ledger, *home)
+    assert code == 0
+    assert document["pictures"][0]["picture"].endswith("x.png")
+    assert [finding["verdict"] for finding in document["pictures"][1]["findings"]] == ["holds"]
+    with sqlite3.connect(ledger) as connection:
+        connection.execute("DELETE FROM event WHERE seq = 2")
+    connection.close()
+    code, document = run_json(capsys, "verify", ledger, *home)
+    assert code == 1 and any("2" in finding["sentence"] for finding in document["pictures"][0]["findings"])
 
 
 def test_verify_of_a_stranger_holds_nothing_against_it(tmp_path, home, capsys):

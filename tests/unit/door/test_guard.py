@@ -101,6 +101,23 @@ def test_what_is_hashed_and_what_is_public_holds_no_private_text(tmp_path, refer
     assert str(tmp_path).encode() not in sidecar
 
 
+def test_a_tensor_on_its_way_from_the_model_passes_too(tmp_path, references, innocent):
+    with Guard(config_for(tmp_path, references)) as guard:
+        release = guard.release(pictures.to_tensor(innocent), CONTEXT)
+        assert release.failures == () and release.image.size == innocent.size
+        assert guard.watermarker.detect(release.image) is not None
+
+
+def test_a_file_that_can_carry_no_label_is_told_so(tmp_path, references, innocent):
+    with Guard(config_for(tmp_path, references)) as guard:
+        release = guard.release(innocent, CONTEXT)
+        release.image.save(tmp_path / "out.bmp")
+        sealed = guard.seal(release, tmp_path / "out.bmp")
+        saved = next(guard.ledger.events(type=events.PICTURE_SAVED))
+    assert not sealed.labelled and sealed.notes and not sealed.withheld
+    assert saved.body["label"]["written"] is False
+
+
 def test_a_near_copy_is_withheld_and_leaves_no_pixel(tmp_path, references, near_copy):
     with Guard(config_for(tmp_path, references)) as guard:
         release = guard.release(near_copy, CONTEXT)
