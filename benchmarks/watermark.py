@@ -31,6 +31,8 @@ import torch
 from PIL import Image
 from watermark_attacks import ATTACKS, Attack
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from provenance_guard.watermark import Payload, Watermarker
 
 KEY, WRONG_KEY = bytes(range(32)), bytes(range(1, 33))
