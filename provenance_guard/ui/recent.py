@@ -10,13 +10,13 @@ from typing import Any
 import gradio as gr
 
 from provenance_guard.guard import Guard
+from provenance_guard.review.records import describe_mark
 from provenance_guard.ui import markup
 from provenance_guard.ui.markup import State
 from provenance_guard.ui.records import (
     Entry,
     Page,
     Story,
-    describe_mark,
     list_entries,
     read_story,
     texts,

@@ -14,7 +14,7 @@ from provenance_guard.guard import Guard
 from provenance_guard.ledger import Event, Ledger
 from provenance_guard.ledger.events import PICTURE_SAVED
 from provenance_guard.ledger.opening import opened_body
-from provenance_guard.review.records import RECORD_EVENTS, complete_record_id, find_release
+from provenance_guard.review.records import RECORD_EVENTS, complete_record_id, describe_mark, find_release
 
 PAGE_SIZE = 25
 MOST_HITS = 2000
@@ -149,13 +149,6 @@ def verdict_level(record: Mapping[str, Any]) -> str:
     """The verdict's level, empty when nothing was compared: "clean" would claim too much then."""
     verdict = record.get("verdict") or {}
     return "" if verdict.get("references") == 0 else str(verdict.get("level", ""))
-
-
-def describe_mark(mark: Mapping[str, Any] | None) -> str:
-    """``yes``, ``weak`` or ``none``: whether the picture carries the invisible mark."""
-    if not mark or not mark.get("present"):
-        return "none"
-    return "weak" if mark.get("weak") else "yes"
 
 
 def _record(event: Event) -> Mapping[str, Any]:
