@@ -11,6 +11,7 @@ import dataclasses
 import difflib
 import re
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -25,9 +26,13 @@ else:
 
 POLICY_VERSION = 1
 
-Mode = Literal["off", "warn", "block"]
-OnError = Literal["warn", "block"]
+Mode = Literal["off", "warn", "quarantine", "block"]
+OnError = Literal["warn", "quarantine", "block"]
+Previews = Literal["allow", "blur", "off"]
 Strength = Literal["invisible", "balanced", "strong"]
+
+WITHHOLDING: tuple[Mode, ...] = ("quarantine", "block")
+"""The modes, and answers to an error, with which no pixel leaves. ``quarantine`` also keeps the picture for a reviewer."""
 
 
 @dataclass(frozen=True)
@@ -56,32 +61,94 @@ class LabelPolicy:
 
 
 @dataclass(frozen=True)
+class RetryPolicy:
+    """How often a near-copy is generated again with a new seed, where the generator can do that, before ``mode`` applies."""
+
+    attempts: int = field(default=0, metadata={"minimum": 0, "maximum": 20})
+
+
+@dataclass(frozen=True)
+class QuarantinePolicy:
+    """Who may review kept pictures in the WebUI's tab, by the names they log in with. Elsewhere whoever holds the key may."""
+
+    reviewers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Policy:
     """What a picture must pass. ``source`` is the file it was read from, None for the built-in default.
 
-    ``mode``: ``off`` screens nothing, ``warn`` delivers and says so, ``block`` withholds near-copies.
+    ``mode``: ``off`` screens nothing, ``warn`` delivers and says so, ``quarantine`` and ``block`` withhold near-copies, the
+    first of them keeping the original encrypted for a reviewer.
     ``on_error``: what happens to a picture when a step failed.
+    ``previews``: what a generator may show of a picture that is not screened yet.
     """
 
     version: int = field(default=POLICY_VERSION, metadata={"minimum": 1, "maximum": POLICY_VERSION})
     mode: Mode = "warn"
     on_error: OnError = "warn"
+    previews: Previews = "allow"
     screen: ScreenPolicy = field(default_factory=ScreenPolicy)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    quarantine: QuarantinePolicy = field(default_factory=QuarantinePolicy)
     mark: MarkPolicy = field(default_factory=MarkPolicy)
     label: LabelPolicy = field(default_factory=LabelPolicy)
     source: Path | None = field(default=None, metadata={"internal": True})
 
+    @property
+    def withholds_copies(self) -> bool:
+        """Whether a near-copy does not leave."""
+        return self.mode in WITHHOLDING
+
+    @property
+    def withholds_on_error(self) -> bool:
+        """Whether a picture does not leave when a step failed."""
+        return self.on_error in WITHHOLDING
+
     def narrow(
-        self, *, mode: Mode | None = None, near_copy: float | None = None, review: float | None = None
+        self,
+        *,
+        mode: Mode | None = None,
+        on_error: OnError | None = None,
+        previews: Previews | None = None,
+        near_copy: float | None = None,
+        review: float | None = None,
     ) -> Policy:
-        """This policy made stricter by a job's wishes; a wish that would loosen it is ignored."""
-        stricter = max(self.mode, mode or self.mode, key=get_args(Mode).index)
+        """This policy made stricter by a job's wishes; a wish that would loosen it is ignored.
+
+        Who wishes near-copies withheld gets that for failed steps too, and no previews. The two ways to withhold are equally
+        strict: between them the policy's own stands, so that no wish destroys, or keeps, what the policy does not.
+        """
+        if mode in ("quarantine", "block"):
+            on_error, previews = on_error or mode, "off"
         screen = dataclasses.replace(
             self.screen,
             near_copy=min(self.screen.near_copy, near_copy if near_copy is not None else 1.0),
             review=min(self.screen.review, review if review is not None else 1.0),
         )
-        return dataclasses.replace(self, mode=stricter, screen=screen)
+        return dataclasses.replace(
+            self,
+            mode=mode if mode and _strictness(mode) > _strictness(self.mode) else self.mode,
+            on_error=on_error if on_error and _strictness(on_error) > _strictness(self.on_error) else self.on_error,
+            previews=max(self.previews, previews or self.previews, key=get_args(Previews).index),
+            screen=screen,
+        )
+
+
+def follow_mode(policy: Policy, stated: Collection[str]) -> Policy:
+    """``policy`` with what is not ``stated`` (field names) as its mode demands: one that withholds near-copies also withholds
+    when a step fails, in the same way, and shows no previews."""
+    if policy.mode not in ("quarantine", "block"):
+        return policy
+    return dataclasses.replace(
+        policy,
+        on_error=policy.on_error if "on_error" in stated else policy.mode,
+        previews=policy.previews if "previews" in stated else "off",
+    )
+
+
+def _strictness(mode: Mode) -> int:
+    return min(get_args(Mode).index(mode), get_args(Mode).index("quarantine"))
 
 
 @dataclass(frozen=True)
@@ -115,20 +182,23 @@ class Config:
         return self.data_directory / "ledger.sqlite3"
 
     @property
+    def quarantine_path(self) -> Path:
+        """The folder of encrypted originals."""
+        return self.data_directory / "quarantine"
+
+    @property
     def library_path(self) -> Path:
         """The folder of the reference library's own data."""
         return self.data_directory / "library"
 
 
 def load_policy(path: Path) -> Policy:
-    """Read a policy file. ``on_error`` defaults to ``block`` in a file whose mode is ``block``.
+    """Read a policy file. What it leaves open follows from its mode (see ``follow_mode``).
 
     Relative reference folders are taken from the policy's own folder. Raises ConfigError with the line.
     """
     document = _Document(path)
-    policy: Policy = document.build(Policy)
-    if policy.mode == "block" and "on_error" not in document.values:
-        policy = dataclasses.replace(policy, on_error="block")
+    policy: Policy = follow_mode(document.build(Policy), document.values)
     limits = policy.screen
     if limits.review > limits.near_copy:
         culprit = "review" if "review" in document.values["screen"] else "near_copy"
@@ -211,9 +281,10 @@ class _Document:
                 )
             return value
         if get_origin(hint) is tuple:
+            folders = get_args(hint)[0] is Path
             if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
-                raise self._error(key, f"{item.name} must be a list of folders in quotes")
-            return tuple(self._path(entry, key) for entry in value)
+                raise self._error(key, f"{item.name} must be a list of {'folders' if folders else 'names'} in quotes")
+            return tuple(self._path(entry, key) for entry in value) if folders else tuple(value)
         if hint is float or hint is int:
             if isinstance(value, bool) or not isinstance(value, (int, float) if hint is float else int):
                 raise self._error(key, f"{item.name} is {value!r}, must be a {'whole ' if hint is int else ''}number")

@@ -33,6 +33,7 @@ from provenance_guard.provenance import sidecar
 from provenance_guard.provenance.lineage import find_parent
 from provenance_guard.provenance.record import Context, Parent, ParentRole, Record, bare_name, new_record_id
 from provenance_guard.provenance.redaction import redact
+from provenance_guard.provenance.statement import FILE_NAME, build_statement, seal_file_name
 from provenance_guard.signing import Signer
 from provenance_guard.similarity import Library, SyncReport, Verdict
 from provenance_guard.similarity.embedding import load_embedder
@@ -211,7 +212,7 @@ class Guard:
         """Finish the file that the caller saved ``release.image`` to: label, hash, ledger, sidecar. Never raises.
 
         A blocked release has only a placeholder to show: its file is left as it is. When a step fails and the policy's
-        ``on_error`` is ``block``, the file and its sidecar are removed again.
+        ``on_error`` withholds, the file and its sidecar are removed again.
         """
         if release.blocked:
             return Sealed(path)
@@ -222,8 +223,8 @@ class Guard:
         if file:
             event = steps.attempt("record", lambda: self._append_saved(release, file, label))
         if file and event and self.config.settings.sidecar:
-            written = steps.attempt("sidecar", lambda: self._write_sidecar(release, file))
-        withheld = bool(steps.failures) and release.policy.on_error == "block"
+            written = steps.attempt("sidecar", lambda: self._write_sidecar(release, file, event))
+        withheld = bool(steps.failures) and release.policy.withholds_on_error
         if withheld:
             steps.attempt("withhold", lambda: _remove(path, sidecar.sidecar_path(path)))
         return Sealed(
@@ -288,14 +289,15 @@ class Guard:
         return self._append(kind, {"record": dict(public)}, record_id=record_id, openings=openings)
 
     def _append_saved(self, release: Release, file: SavedFile, label: labels.LabelResult | None) -> Event:
+        name, opening = seal_file_name(file.path.name)  # sealed, because file names often hold the prompt
         body: dict[str, Json] = {
-            "file_name": file.path.name,
+            FILE_NAME: name,
             events.FILE_KEY: file.sha256,
             events.PIXEL_KEY: file.pixel_sha256,
             "label": label.to_json() if label else None,
             "pixels_as_released": file.pixel_sha256 == release.record.pixel_sha256,  # false for lossy formats
         }
-        return self._append(events.PICTURE_SAVED, body, record_id=release.record.id)
+        return self._append(events.PICTURE_SAVED, body, record_id=release.record.id, openings=[opening])
 
     def _append(
         self, kind: str, body: dict[str, Json], *, record_id: str | None = None, openings: Sequence[str] = ()
@@ -324,17 +326,18 @@ class Guard:
         origin = known.body["record"]["context"]["origin"] if known and not known.erased else None
         return origin in ("webui.txt2img", "webui.img2img")
 
-    def _write_sidecar(self, release: Release, file: SavedFile) -> Path:
-        statement = sidecar.build_statement(
-            release.record,
-            file_name=file.path.name,
-            file_sha256=file.sha256,
-            pixel_sha256=file.pixel_sha256,
-            sealed=release.redacted,
+    def _write_sidecar(self, release: Release, file: SavedFile, saved: Event) -> Path:
+        public, openings = release.redacted
+        statement = build_statement(
+            public,
+            file.sha256,
+            file.pixel_sha256,
+            file_name=saved.body[FILE_NAME],
             ledger_proof=self.ledger.proof(release.event.seq) if release.event else None,
         )
         target = sidecar.sidecar_path(file.path)
-        files.write_atomically(target, sidecar.sign_envelope(statement, self.signer))
+        content = sidecar.sign_envelope(statement, self.signer, [*openings, *saved.openings])
+        files.write_atomically(target, content)
         return target
 
 

@@ -61,7 +61,7 @@ def screen(arguments: argparse.Namespace) -> int:
     levels = {result.get("level") for result in results}
     if any("error" in result for result in results):
         return ERROR
-    return BLOCKED if config.policy.mode == "block" and "near_copy" in levels else FINE
+    return BLOCKED if config.policy.withholds_copies and "near_copy" in levels else FINE
 
 
 def _screen_one(door: Guard, path: Path, explain: Path | None) -> dict[str, Any]:

@@ -1,9 +1,8 @@
 """From a policy, a verdict and the failures so far to one decision, in plain words.
 
 The decision is a pure function of its arguments: no clock, no files, no state. Callers act on ``Decision.action``.
-Actions are ordered from mild to severe and the most severe finding wins. Later actions (``quarantine``, ``retry``) take
-their place in ``Action`` by severity; a caller that meets an action it does not know must withhold the picture, so
-``Decision.withholds`` is the question to ask, never ``action == "block"``.
+Actions are ordered from mild to severe and the most severe finding wins. A caller that meets an action it does not know
+must withhold the picture, so ``Decision.withholds`` is the question to ask, never ``action == "block"``.
 """
 
 from __future__ import annotations
@@ -12,11 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
-from provenance_guard.config import Mode, OnError, Policy
+from provenance_guard.config import WITHHOLDING, Mode, OnError, Policy
 from provenance_guard.json_types import Json
 from provenance_guard.provenance.folders import strip_folders
 
-Action = Literal["allow", "warn", "block"]
+Action = Literal["allow", "warn", "retry", "quarantine", "block"]
+"""``retry``: withheld, and the caller, who said that it can, is asked to generate it again with another seed.
+``quarantine``: withheld, and the original kept encrypted for a reviewer."""
 
 _DELIVERING = ("allow", "warn")
 _TOLD = 5
@@ -62,15 +63,16 @@ class Decision:
         return {"action": self.action, "reasons": list(self.reasons), "policy_mode": self.policy_mode}
 
 
-def decide(policy: Policy, verdict: Verdict | None, failures: Sequence[str]) -> Decision:
+def decide(policy: Policy, verdict: Verdict | None, failures: Sequence[str], *, may_retry: bool = False) -> Decision:
     """What the policy says about a picture with this verdict (None: it was not screened) and these failed steps.
 
-    A near copy is withheld in mode ``block`` and announced in mode ``warn``; a picture to review is announced in both.
-    Every failure, and a missing verdict in mode ``block``, is answered with the policy's ``on_error``.
+    A near copy is withheld in the modes ``quarantine`` and ``block`` and announced in mode ``warn``; with ``may_retry``, which
+    says that the caller can make another picture in its place, it is tried again first. A picture to review is announced.
+    Every failure, and a missing verdict in a mode that withholds, is answered with the policy's ``on_error``.
     """
     findings = [_judge_failure(failure, policy.on_error) for failure in failures]
     if policy.mode != "off":
-        findings += _judge_verdict(policy, verdict, explained=bool(failures))
+        findings += _judge_verdict(policy, verdict, explained=bool(failures), may_retry=may_retry)
     action: Action = max((action for action, _ in findings), key=get_args(Action).index, default="allow")
     return Decision(action, tuple(reason for _, reason in findings), policy.mode)
 
@@ -79,16 +81,16 @@ _Finding = tuple[Action, str]
 
 
 def _judge_failure(failure: str, on_error: OnError) -> _Finding:
-    consequence = ", and the policy withholds a picture when a step fails" if on_error == "block" else ""
+    consequence = ", and the policy withholds a picture when a step fails" if on_error in WITHHOLDING else ""
     return on_error, f"A step failed{consequence}: {_as_sentence(failure)}"
 
 
-def _judge_verdict(policy: Policy, verdict: Verdict | None, *, explained: bool) -> list[_Finding]:
+def _judge_verdict(policy: Policy, verdict: Verdict | None, *, explained: bool, may_retry: bool) -> list[_Finding]:
     """``explained``: a failure already tells why there is no verdict."""
     if verdict is None:
         if explained:
             return []
-        if policy.mode == "block":
+        if policy.withholds_copies:
             return [(policy.on_error, "The picture was not compared with the references, which the policy demands.")]
         return [("allow", "The picture was not compared with any reference.")]
     if verdict.level == "clean":
@@ -96,7 +98,7 @@ def _judge_verdict(policy: Policy, verdict: Verdict | None, *, explained: bool) 
     matches = sorted(verdict.matches, key=lambda match: match.probability, reverse=True)
     if verdict.level == "near_copy":
         copies = [match.summary for match in matches if match.probability >= policy.screen.near_copy]
-        action: Action = "block" if policy.mode == "block" else "warn"
+        action: Action = "retry" if may_retry else policy.mode if policy.mode != "off" else "warn"
         return [(action, _as_sentence(summary)) for summary in copies[:_TOLD] or ["near copy of a reference"]]
     if verdict.level == "review":
         summary = matches[0].summary if matches else "some likeness to a reference"

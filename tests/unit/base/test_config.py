@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 
 from provenance_guard.config import Policy, Settings, load_policy, load_settings
 from provenance_guard.errors import ConfigError, GuardError
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "policy"
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -61,10 +64,98 @@ enabled = false
         ("", "warn"),
         ('mode = "block"\non_error = "warn"', "warn"),
         ('on_error = "block"', "block"),
+        ('mode = "quarantine"', "quarantine"),
+        ('mode = "quarantine"\non_error = "block"', "block"),
     ],
 )
-def test_a_blocking_policy_blocks_on_errors_unless_it_says_otherwise(tmp_path: Path, text: str, expected: str) -> None:
+def test_a_policy_that_withholds_does_so_on_errors_unless_it_says_otherwise(
+    tmp_path: Path, text: str, expected: str
+) -> None:
     assert load_policy(written(tmp_path, text)).on_error == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('mode = "block"', "off"),
+        ('mode = "quarantine"', "off"),
+        ('mode = "quarantine"\npreviews = "blur"', "blur"),
+        ('mode = "block"\npreviews = "allow"', "allow"),
+        ('mode = "warn"', "allow"),
+        ('mode = "warn"\npreviews = "off"', "off"),
+    ],
+)
+def test_a_policy_that_withholds_shows_no_previews_unless_it_says_otherwise(
+    tmp_path: Path, text: str, expected: str
+) -> None:
+    assert load_policy(written(tmp_path, text)).previews == expected
+
+
+def test_retry_and_reviewers(tmp_path: Path) -> None:
+    policy = load_policy(
+        written(tmp_path, 'mode = "quarantine"\nretry.attempts = 3\n[quarantine]\nreviewers = ["ada", "王"]')
+    )
+    assert (policy.retry.attempts, policy.quarantine.reviewers) == (3, ("ada", "王"))
+
+
+MODES = ["off", "warn", "quarantine", "block"]
+ANSWERS = ["warn", "quarantine", "block"]
+PREVIEWS = ["allow", "blur", "off"]
+wishes = st.fixed_dictionaries(
+    {},
+    optional={
+        "mode": st.sampled_from(MODES),
+        "on_error": st.sampled_from(ANSWERS),
+        "previews": st.sampled_from(PREVIEWS),
+        "near_copy": st.floats(0, 1),
+        "review": st.floats(0, 1),
+    },
+)
+
+
+@given(st.sampled_from(MODES), st.sampled_from(ANSWERS), st.sampled_from(PREVIEWS), wishes)
+def test_no_wish_makes_a_policy_milder(mode: str, on_error: str, previews: str, wish: dict[str, object]) -> None:
+    policy = Policy(mode=mode, on_error=on_error, previews=previews)
+    narrowed = policy.narrow(**wish)
+    assert MODES.index(narrowed.mode) >= MODES.index(mode)
+    assert ANSWERS.index(narrowed.on_error) >= ANSWERS.index(on_error)
+    assert PREVIEWS.index(narrowed.previews) >= PREVIEWS.index(previews)
+    assert narrowed.screen.near_copy <= policy.screen.near_copy and narrowed.screen.review <= policy.screen.review
+    assert (narrowed.retry, narrowed.quarantine, narrowed.mark) == (policy.retry, policy.quarantine, policy.mark)
+    if policy.withholds_copies:
+        assert narrowed.mode == mode  # no wish destroys, or keeps, what the policy does not
+
+
+@pytest.mark.parametrize("wish", ["quarantine", "block"])
+def test_who_wishes_copies_withheld_gets_that_for_failures_and_no_previews(wish: str) -> None:
+    narrowed = Policy(mode="warn").narrow(mode=wish)
+    assert (narrowed.mode, narrowed.on_error, narrowed.previews) == (wish, wish, "off")
+    assert Policy(mode="warn").narrow(mode="warn") == Policy(mode="warn")
+
+
+@pytest.mark.parametrize("name", ["policy-1-first", "policy-1-full"])
+def test_policy_files_of_this_format_stay_readable(name: str) -> None:
+    path = GOLDEN / f"{name}.toml"
+    expected = json.loads((GOLDEN / f"{name}.json").read_text("utf-8"))
+    assert_holds(as_read(load_policy(path)), expected)
+
+
+def assert_holds(found: object, expected: object) -> None:
+    """What is expected is there; a later program may know more fields."""
+    if isinstance(expected, dict) and isinstance(found, dict):
+        for key, value in expected.items():
+            assert_holds(found[key], value)
+    else:
+        assert found == expected
+
+
+def as_read(policy: Policy) -> dict[str, object]:
+    """A policy as plain values; folders as they stand below the file's own."""
+    document = dataclasses.asdict(policy)
+    document["source"] = document["source"].name
+    folders = policy.screen.references
+    document["screen"]["references"] = [folder.relative_to(GOLDEN.absolute()).as_posix() for folder in folders]
+    return json.loads(json.dumps(document))
 
 
 def test_a_byte_order_mark_and_windows_lines_are_fine(tmp_path: Path) -> None:
@@ -82,7 +173,7 @@ def test_absolute_and_home_folders(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [
-        ('mode = "blok"', 1, "'off', 'warn', 'block'"),
+        ('mode = "blok"', 1, "'off', 'warn', 'quarantine', 'block'"),
         ('\n\n# a comment\nmode = "x"', 4, "mode"),
         ("mod = 1", 1, "did you mean 'mode'"),
         ("entirely_else = 1", 1, "known are"),
@@ -93,6 +184,12 @@ def test_absolute_and_home_folders(tmp_path: Path) -> None:
         ("screen.review = 2", 1, "between"),
         ("screen = { near_copy = 0.9, review = 2 }", 1, "between"),
         ("screen = 3", 1, "table"),
+        ("previews = 'dim'", 1, "'allow', 'blur', 'off'"),
+        ("on_error = 'off'", 1, "'warn', 'quarantine', 'block'"),
+        ("[retry]\nattempts = 21", 2, "between 0 and 20"),
+        ("[retry]\nattempts = 1.5", 2, "whole number"),
+        ("[retry]\ntimes = 1", 2, "unknown key"),
+        ("[quarantine]\nreviewers = 'ada'", 2, "list of names"),
         ("\n[[screen]]\nreview = 0.5", 2, "table"),
         ('["screen"]\n"review" = 7', 2, "between"),
         ("[screen]\nreferences = [\n  'a',\n  3,\n]", 2, "list of folders"),
@@ -166,7 +263,12 @@ keys = st.sampled_from(
         "mode",
         "on_error",
         "version",
+        "previews",
         "screen",
+        "retry",
+        "attempts",
+        "quarantine",
+        "reviewers",
         "mark",
         "label",
         "review",

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from provenance_guard.config import Policy, ScreenPolicy
 from provenance_guard.gate import Decision, decide
 
-ORDER = ["allow", "warn", "block"]
+ORDER = ["allow", "warn", "retry", "quarantine", "block"]
+WITHHELD = ("retry", "quarantine", "block")
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,22 @@ FAILURE = "screen: the library is locked"
         ("block", "block", None, (FAILURE,), "block"),
         ("block", "warn", CLEAN, (FAILURE,), "warn"),
         ("block", "block", Verdict("unheard of"), (), "block"),
+        ("quarantine", "quarantine", CLEAN, (), "allow"),
+        ("quarantine", "quarantine", REVIEW, (), "warn"),
+        ("quarantine", "warn", NEAR_COPY, (), "quarantine"),
+        ("quarantine", "block", NEAR_COPY, (), "quarantine"),
+        ("quarantine", "block", NEAR_COPY, (FAILURE,), "block"),
+        ("quarantine", "warn", NEAR_COPY, (FAILURE,), "quarantine"),
+        ("quarantine", "quarantine", None, (), "quarantine"),
+        ("block", "quarantine", CLEAN, (FAILURE,), "quarantine"),
+        ("block", "quarantine", NEAR_COPY, (FAILURE,), "block"),
+        ("off", "quarantine", None, (FAILURE,), "quarantine"),
     ],
 )
 def test_decisions(mode: str, on_error: str, verdict: Verdict | None, failures: tuple[str, ...], expected: str) -> None:
     decision = decide(Policy(mode=mode, on_error=on_error), verdict, failures)
     assert decision.action == expected
-    assert decision.withholds == (expected == "block")
+    assert decision.withholds == (expected in WITHHELD)
     assert decision.policy_mode == mode
     if expected != "allow":
         assert decision.reasons
@@ -106,11 +117,28 @@ def test_as_json() -> None:
 
 
 def test_an_action_of_a_later_version_withholds() -> None:
-    assert Decision("quarantine", (), "block").withholds  # type: ignore[arg-type]
+    assert Decision("incinerate", (), "block").withholds  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("mode", ["warn", "quarantine", "block"])
+def test_a_near_copy_is_tried_again_where_that_can_be_done(mode: str) -> None:
+    policy = Policy(mode=mode)
+    assert decide(policy, NEAR_COPY, (), may_retry=True).action == "retry"
+    assert decide(policy, NEAR_COPY, (), may_retry=True).withholds
+    assert decide(policy, REVIEW, (), may_retry=True) == decide(policy, REVIEW, ())
+    assert decide(policy, CLEAN, (), may_retry=True).action == "allow"
+
+
+def test_another_seed_cures_no_failure_and_no_policy_that_screens_nothing() -> None:
+    assert decide(Policy(on_error="block"), NEAR_COPY, (FAILURE,), may_retry=True).action == "block"
+    assert decide(Policy(mode="block", on_error="block"), None, (FAILURE,), may_retry=True).action == "block"
+    assert decide(Policy(mode="off"), NEAR_COPY, (), may_retry=True).action == "allow"
 
 
 policies = st.builds(
-    Policy, mode=st.sampled_from(["off", "warn", "block"]), on_error=st.sampled_from(["warn", "block"])
+    Policy,
+    mode=st.sampled_from(["off", "warn", "quarantine", "block"]),
+    on_error=st.sampled_from(["warn", "quarantine", "block"]),
 )
 verdicts = st.sampled_from([None, CLEAN, REVIEW, NEAR_COPY])
 failure_lists = st.lists(st.text(max_size=30), max_size=3)
@@ -125,7 +153,7 @@ def test_a_failure_never_makes_it_milder(policy: Policy, verdict: Verdict | None
         assert with_failures >= ORDER.index(policy.on_error)
 
 
-@given(policies, verdicts, failure_lists, st.sampled_from(["off", "warn", "block"]))
+@given(policies, verdicts, failure_lists, st.sampled_from(["off", "warn", "quarantine", "block"]))
 def test_a_narrowed_policy_never_decides_milder(
     policy: Policy, verdict: Verdict | None, failures: list[str], wish: str
 ) -> None:
