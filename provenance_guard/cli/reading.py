@@ -62,13 +62,12 @@ def verify(arguments: argparse.Namespace) -> int:
     """``verify FILES...``: exit 1 when something that could be checked does not hold."""
     from provenance_guard.batch import find_pictures
     from provenance_guard.guard import Guard
-    from provenance_guard.review.verification import Verification, verify_ledger_file, verify_picture
+    from provenance_guard.review.verification import Verification, verify_file
 
     results: list[Verification] = []
     with Guard(read_config(arguments)) as door:
         for path in track(find_pictures(arguments.pictures), "verify"):
-            check = verify_ledger_file if path.suffix == ".sqlite3" else verify_picture
-            results.append(check(path, door))
+            results.append(verify_file(path, door))
     if arguments.json:
         print_json({"pictures": [result.to_json() for result in results]})
     else:

@@ -1,60 +1,44 @@
-"""Examine a picture file: what can be checked about it, each question with its own answer and reason.
+"""Examine a file that is offered as evidence: what can be checked about it, each question with its own answer (see ``verdicts``).
 
-Five questions, after what an outsider asks of evidence: is this the *content* that was sealed, is its *record* unchanged, is the
-record in the *chain*, whose key vouches (*identity*), and what do *labels* and *mark* in the picture itself say. There is no
-overall "authentic": a picture can carry a perfect record of something else entirely.
+``verify_file`` takes a picture, a sidecar or a ledger. Further kinds of file have a row in ``_KINDS``: what recognises them,
+and what examines them.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import dataclasses
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from provenance_guard import files, labels, pictures
 from provenance_guard.errors import GuardError, SidecarError
 from provenance_guard.guard import Guard
 from provenance_guard.ledger import Event, Ledger, events, verify_ledger, verify_proof
+from provenance_guard.ledger.anchors.testimony import Testimony
 from provenance_guard.provenance.sidecar import SUFFIX, Sidecar, picture_path, read_sidecar, sidecar_path
 from provenance_guard.review.records import find_release
+from provenance_guard.review.verdicts import (
+    Finding,
+    Subject,
+    Trust,
+    Verification,
+    independence_finding,
+    time_finding,
+)
 from provenance_guard.watermark import Detection, Payload
 
-Answer = Literal["holds", "fails", "unknown"]
+__all__ = ["Finding", "Trust", "Verification", "identify_record", "verify_file", "verify_ledger_file", "verify_picture"]
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One question answered. ``unknown`` means that there was nothing to check it with."""
-
-    subject: str
-    verdict: Answer
-    sentence: str
+def verify_file(path: Path, guard: Guard, trust: Trust | None = None) -> Verification:
+    """Examine a file of any known kind; what no kind recognises is taken for a picture. Never raises GuardError."""
+    examine = next((examine for recognises, examine in _KINDS if recognises(path)), verify_picture)
+    return examine(path, guard, trust)
 
 
-@dataclass(frozen=True)
-class Verification:
-    """All that could be found out about one file. ``record_id`` is the record it seems to belong to."""
-
-    path: Path
-    findings: tuple[Finding, ...]
-    record_id: str | None
-    detection: Detection | None
-
-    @property
-    def holds(self) -> bool:
-        """Whether nothing that could be checked failed."""
-        return all(finding.verdict != "fails" for finding in self.findings)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {
-            "picture": str(self.path),
-            "record_id": self.record_id,
-            "findings": [asdict(finding) for finding in self.findings],
-        }
-
-
-def verify_picture(path: Path, guard: Guard) -> Verification:
+def verify_picture(path: Path, guard: Guard, trust: Trust | None = None) -> Verification:
     """Check the picture in ``path`` against its sidecar, the ledger in ``guard``'s data directory, its labels and its mark.
 
     ``path`` may also be the sidecar, which stands for the picture beside it. Changes nothing. What is damaged becomes a
@@ -62,30 +46,29 @@ def verify_picture(path: Path, guard: Guard) -> Verification:
     """
     if path.name.endswith(SUFFIX):
         path = picture_path(path)
-    examination = _Examination(path, guard)
+    examination = _Examination(path, guard, trust or Trust())
     try:
         return examination.run()
     finally:
         examination.close()
 
 
-def verify_ledger_file(path: Path, guard: Guard) -> Verification:
+def verify_ledger_file(path: Path, guard: Guard, trust: Trust | None = None) -> Verification:
     """Check a whole ledger: its sequence, chain, tree, checkpoints and signatures. Never raises GuardError."""
-    key = guard.public_key
+    trust = _with_own_key(trust or Trust(), guard)
     try:
-        report = verify_ledger(path, public_keys=[key] if key else None)
+        report = verify_ledger(path, public_keys=[*trust.keys.values()] or None, known_checkpoints=trust.checkpoints)
     except GuardError as error:
-        return Verification(path, (Finding("chain", "fails", str(error)),), None, None)
+        return Verification(path, (Finding("chain", "fails", str(error)),))
     if report.sound:
         told = f"All {report.size} events are as they were written, {report.signed_size} of them under a signed checkpoint."
-        return Verification(path, (Finding("chain", "holds", told),), None, None)
-    findings = tuple(Finding("chain", "fails", problem.sentence) for problem in report.problems)
-    return Verification(path, findings, None, None)
+        return Verification(path, (Finding("chain", "holds", told),))
+    return Verification(path, tuple(Finding("chain", "fails", problem.sentence) for problem in report.problems))
 
 
 def identify_record(path: Path, guard: Guard) -> str | None:
     """The record that a picture belongs to: by file hash, sidecar, label, pixels or mark, in this order."""
-    examination = _Examination(path, guard)
+    examination = _Examination(path, guard, Trust())
     examination.close()
     return examination.record_id
 
@@ -93,15 +76,16 @@ def identify_record(path: Path, guard: Guard) -> str | None:
 class _Examination:
     """Gathers everything about one file, then answers."""
 
-    def __init__(self, path: Path, guard: Guard) -> None:
+    def __init__(self, path: Path, guard: Guard, trust: Trust) -> None:
         self.path = path
         self.guard = guard
+        self.trust = _with_own_key(trust, guard)
         self.problems: list[Finding] = []
         self.image = self._try("content", lambda: pictures.open_picture(path, animated="first").image)
         self.file_sha256 = files.sha256_file(path) if path.is_file() else None
         self.pixel_sha256 = pictures.pixel_sha256(self.image) if self.image else None
         self.sidecar = self._read_sidecar()
-        self.sidecar_check = self.sidecar.verify(self._own_key(), picture=path) if self.sidecar else None
+        self.sidecar_check = self.sidecar.verify(self.trust.keys, picture=path) if self.sidecar else None
         self.labels = self._try("labels", lambda: labels.read_labels(path)) if self.image else None
         self.detection = self._try("mark", self._detect) if self.image else None
         self.ledger = self._try("chain", self._open_ledger)
@@ -113,7 +97,9 @@ class _Examination:
             self._content(),
             self._record(release),
             self._chain(release),
+            time_finding(self._testimonies(), self._claimed_time(release)),
             self._identity(),
+            independence_finding(self._testimonies()),
             self._labels(),
             self._mark(),
         ]
@@ -127,7 +113,7 @@ class _Examination:
 
     # Gathering
 
-    def _try(self, subject: str, step: Any) -> Any:
+    def _try(self, subject: Subject, step: Any) -> Any:
         try:
             return step()
         except GuardError as error:
@@ -218,13 +204,13 @@ class _Examination:
         return Finding("record", "unknown", "No record of this picture is known here.")
 
     def _chain(self, release: Event | None) -> Finding:
-        vouching = self.sidecar.envelope.signing_key(self._own_key().values()) if self.sidecar else None
+        vouching = self.sidecar.envelope.signing_key(self.trust.keys.values()) if self.sidecar else None
         keys = [vouching] if vouching else []
         proof = self.sidecar.ledger_proof if self.sidecar else None
         if proof is None and release and self.ledger:
             try:
                 proof = self.guard.ledger.proof(release.seq)
-                keys = list(self._own_key().values())
+                keys = list(self.trust.keys.values())
             except GuardError as error:
                 return Finding("chain", "fails", str(error))
         if proof is None:
@@ -252,9 +238,12 @@ class _Examination:
             return Finding("identity", "holds", f"Signed with {name}, which is {check.signer}.")
         return Finding("identity", "unknown", f"Signed with {name}; whose key that is must be learnt elsewhere.")
 
-    def _own_key(self) -> dict[str, bytes]:
-        key = self.guard.public_key
-        return {"the key of this installation": key} if key else {}
+    def _testimonies(self) -> tuple[Testimony, ...]:
+        return ()
+
+    def _claimed_time(self, release: Event | None) -> datetime | None:
+        time = release.time if release else None
+        return datetime.fromisoformat(time.replace("Z", "+00:00")) if time else None
 
     def _labels(self) -> Finding:
         found = self.labels
@@ -279,3 +268,14 @@ class _Examination:
         return Finding(
             "mark", "holds", f"The picture carries the mark of record {payload.record_id_prefix}..., {moment}."
         )
+
+
+_KINDS: tuple[tuple[Callable[[Path], bool], Callable[[Path, Guard, Trust | None], Verification]], ...] = (
+    (lambda path: path.suffix == ".sqlite3", verify_ledger_file),
+)
+
+
+def _with_own_key(trust: Trust, guard: Guard) -> Trust:
+    """Who checks on the machine that signed knows its key."""
+    key = guard.public_key
+    return dataclasses.replace(trust, keys={**trust.keys, "the key of this installation": key}) if key else trust
