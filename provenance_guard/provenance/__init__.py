@@ -19,12 +19,14 @@ from provenance_guard.provenance.safetensors import read_metadata
 from provenance_guard.provenance.sidecar import (
     Sidecar,
     SidecarCheck,
-    build_statement,
+    open_sidecar,
+    proof_only_sidecar,
     read_sidecar,
-    redacted_statement,
+    redact_sidecar,
     sidecar_path,
     sign_envelope,
 )
+from provenance_guard.provenance.statement import build_statement, seal_file_name
 
 __all__ = [
     "Ancestor",
@@ -45,14 +47,17 @@ __all__ = [
     "find_parent",
     "format_infotext",
     "new_record_id",
+    "open_sidecar",
     "parse_infotext",
+    "proof_only_sidecar",
     "read_generation",
     "read_metadata",
     "read_sidecar",
     "redact",
-    "redacted_statement",
+    "redact_sidecar",
     "resource_from_file",
     "restore",
+    "seal_file_name",
     "sealed_fields",
     "sidecar_path",
     "sign_envelope",

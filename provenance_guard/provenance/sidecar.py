@@ -1,50 +1,47 @@
-"""The sidecar ``<whole file name>.prov.json``: a signed statement about one picture file.
+"""The sidecar ``<whole file name>.prov.json``: a signed statement about one picture file, and what opens its private fields.
 
-It is an in-toto Statement v1 (in-toto.io/Statement/v1) in a DSSE envelope (see ``dsse``). Two subjects:
-
-* the file: its name, digest ``sha256``;
-* its pixels: the name with ``#pixels``, digest ``pgPixels1`` = ``pictures.pixel_sha256`` of the file when decoded.
-
-The predicate (type ``PREDICATE_TYPE``) holds ``profile``, ``software``, and:
-
-* profile ``full``: the record's public form, and the openings of all its private fields (see ``redaction``);
-* profile ``redacted``: the public form, and openings only of the fields that were chosen;
-* profile ``proof-only``: the record's id and time alone.
-
-``ledger`` is whatever the ledger gave as proof. ``full`` is the default: the sidecar is the creator's own evidence, lies beside
-the picture and never travels inside it. To hand it out, write a redacted one (``redacted_statement``): its commitments are those
-of the full one, so fields can be opened later. It does not name the file either, because file names often hold the prompt. In
-every profile folders are taken off paths.
+The statement (see ``statement``) holds the record's public form, in a signed DSSE envelope (see ``dsse``). Beside the signed
+bytes, as a member ``openings`` of the envelope, lie the openings: all of them in the creator's own sidecar (profile ``full``),
+only those of chosen fields in one that is handed out (``redacted``). They prove themselves, because the statement holds a
+commitment to each. So all of these are one statement with one signature, and fields can be opened later without a new one.
+A ``proof-only`` sidecar is a statement of its own that says no more than that there is a record. In every profile folders are
+taken off paths.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
-from provenance_guard import __version__, files, pictures
+from provenance_guard import files, pictures
 from provenance_guard.errors import PictureError, SidecarError
 from provenance_guard.json_types import Json
-from provenance_guard.provenance.dsse import Envelope, read_envelope, seal_envelope
-from provenance_guard.provenance.record import SCHEMA, Record, bare_name
-from provenance_guard.provenance.redaction import disclose, redact, restore
+from provenance_guard.provenance.dsse import Envelope, read_envelope, seal_envelope, write_envelope
+from provenance_guard.provenance.record import SCHEMA, Record
+from provenance_guard.provenance.redaction import Opening, disclose, read_opening, restore, sealed_fields
+from provenance_guard.provenance.statement import (
+    FILE_DIGEST,
+    FILE_NAME,
+    PAYLOAD_TYPE,
+    PIXEL_DIGEST,
+    PREDICATE_TYPE,
+    STATEMENT_TYPE,
+    Profile,
+    build_statement,
+    read_subjects,
+)
 from provenance_guard.signing import Signer, key_id
 
 SUFFIX = ".prov.json"
-PAYLOAD_TYPE = "application/vnd.in-toto+json"
-STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
-PREDICATE_TYPE = "urn:provenance-guard:record:v1"
-FILE_DIGEST = "sha256"
-PIXEL_DIGEST = "pgPixels1"
+OPENINGS = "openings"
 MAX_BYTES = 64 << 20
 
-Profile = Literal["full", "redacted", "proof-only"]
 Sealed = tuple[Mapping[str, Json], tuple[str, ...]]
 
-_NO_NAME = "picture"
 _ASK_AGAIN = "Get the sidecar again from the creator, or from a backup."
 
 
@@ -73,7 +70,11 @@ class SidecarCheck:
 
 @dataclass(frozen=True)
 class Sidecar:
-    """A sidecar that was read; nothing in it is believed before ``verify``."""
+    """A sidecar that was read; nothing in it is believed before ``verify``.
+
+    ``file_name`` is empty while nobody has opened it. ``newer``: a newer version wrote it, so that only signature and hashes can
+    be checked here; ``profile`` is then ``proof-only``.
+    """
 
     path: Path
     envelope: Envelope
@@ -82,12 +83,14 @@ class Sidecar:
     pixel_sha256: str | None
     profile: Profile
     predicate: Mapping[str, Any] = field(repr=False)
+    openings: tuple[str, ...] = field(default=(), repr=False)
+    newer: bool = False
 
     @property
     def record(self) -> Record:
         """The record as far as it is opened; sealed fields have their default values.
 
-        Raises SidecarError when the profile is ``proof-only``, or an opening does not fit.
+        Raises SidecarError when the profile is ``proof-only``, an opening does not fit, or the record is of a newer version.
         """
         public, openings = self.sealed
         try:
@@ -99,17 +102,22 @@ class Sidecar:
     def record_id(self) -> str:
         """The id of the record, in every profile."""
         holder = self.predicate.get("record", self.predicate)
-        return str(holder.get("id", ""))
+        return str(holder.get("id", "")) if isinstance(holder, Mapping) else ""
 
     @property
     def sealed(self) -> Sealed:
-        """The record's public form and the openings that come with it. Raises SidecarError when it is ``proof-only``."""
+        """The record's public form and the openings that come with it, but for that of the file's name.
+
+        Raises SidecarError when it is ``proof-only``, or of a newer version.
+        """
+        if self.newer:
+            raise _newer(self.path)
         if self.profile == "proof-only":
             raise SidecarError(
                 f"{self.path.name} holds only proofs, not the record.",
                 next_step="Ask the creator for the full or the redacted sidecar.",
             )
-        return self.predicate["record"], tuple(self.predicate["openings"])
+        return self.predicate["record"], tuple(text for text in self.openings if not _is_of_file_name(text))
 
     @property
     def ledger_proof(self) -> Mapping[str, Any] | None:
@@ -151,10 +159,13 @@ class Sidecar:
         return file, pictures.pixel_sha256(decoded) == self.pixel_sha256
 
     def _openings_fit(self, notes: list[str]) -> bool:
+        if self.newer:
+            notes.append(f"{_newer(self.path)} Its signature and the picture's hashes were checked.")
+            return True
         if self.profile == "proof-only":
             return True
         try:
-            restore(*self.sealed)
+            restore(_with_file_name(self.predicate), self.openings)
         except SidecarError as error:
             notes.append(error.message)
             return False
@@ -171,48 +182,58 @@ def picture_path(sidecar: Path) -> Path:
     return sidecar.with_name(sidecar.name.removesuffix(SUFFIX))
 
 
-def build_statement(
-    record: Record,
-    file_name: str,
-    file_sha256: str,
-    pixel_sha256: str | None = None,
-    *,
-    profile: Profile = "full",
-    ledger_proof: Mapping[str, Json] | None = None,
-    sealed: Sealed | None = None,
-) -> bytes:
-    """The statement about a saved picture, as the bytes that are to be signed.
+def sign_envelope(payload: bytes, signer: Signer, openings: Iterable[str] = ()) -> bytes:
+    """The sidecar's file content: a statement's bytes, signed as they are, and what opens its private fields beside them."""
+    texts: list[Json] = [*openings]
+    return seal_envelope(PAYLOAD_TYPE, payload, signer, {OPENINGS: texts} if texts else None)
 
-    ``pixel_sha256`` is of the decoded file; it defaults to the record's own, which is right for lossless formats only.
-    ``sealed`` is the record's public form and its openings when they were made before (``redaction.redact``), so that ledger
-    and sidecar share their commitments.
+
+def redact_sidecar(source: Sidecar, *, fields: Iterable[str] = (), signer: Signer | None = None) -> bytes:
+    """The content of a sidecar to hand out: only the chosen private ``fields`` are opened (``prompt``, ``seed``).
+
+    Statement and signature are those of ``source``; nothing is signed anew. But the first version kept the openings inside the
+    statement: to take them out of one of those, ``signer`` has to sign what remains.
+    Raises UsageError for a field that is not sealed there, SidecarError when ``source`` has no record, was changed after it was
+    signed, or needs a signer. Whose key signed it is for the caller to check.
     """
-    public, openings = sealed or redact(record.to_json())
-    name = bare_name(file_name) if profile == "full" else _NO_NAME
-    subjects = _subjects(name, file_sha256, pixel_sha256 or record.pixel_sha256)
-    return _write_statement(subjects, profile, public, openings if profile == "full" else (), ledger_proof)
+    _check_sound(source)
+    public = _with_file_name(source.predicate)
+    chosen = disclose(public, source.openings, fields)
+    if not source.predicate.get(OPENINGS) and FILE_NAME in source.predicate:
+        return _with_openings(source.envelope, chosen)
+    if signer is None:
+        raise SidecarError(
+            f"{source.path.name} was written by the first version: what remains of its statement must be signed.",
+            next_step="Export it where the signing key is.",
+        )
+    payload = build_statement(
+        source.predicate["record"], source.file_sha256, source.pixel_sha256, ledger_proof=source.ledger_proof
+    )
+    return sign_envelope(payload, signer, chosen)
 
 
-def redacted_statement(
-    source: Sidecar, *, profile: Literal["redacted", "proof-only"] = "redacted", fields: Iterable[str] = ()
-) -> bytes:
-    """A statement to hand out, made from a full sidecar: only the chosen private ``fields`` are opened (``prompt``, ``seed``).
+def open_sidecar(source: Sidecar, openings: Iterable[str]) -> bytes:
+    """The content of ``source`` with more openings beside its statement. Raises SidecarError when one does not fit."""
+    together = tuple(dict.fromkeys((*source.openings, *openings)))
+    restore(_with_file_name(source.predicate), together)
+    inside = source.predicate.get(OPENINGS, ())
+    return _with_openings(source.envelope, tuple(text for text in together if text not in inside))
 
-    Raises UsageError for a field that is not sealed there, SidecarError when ``source`` has no record, or was changed after it
-    was signed: that must not get a new signature. Whose key signed it is for the caller to check.
+
+def proof_only_sidecar(source: Sidecar, signer: Signer) -> bytes:
+    """The content of a sidecar that says no more than that there is a record of this file: a statement of its own.
+
+    Raises SidecarError when ``source`` was changed after it was signed: that must not get a new signature.
     """
-    public, openings = source.sealed
-    if source.envelope.signing_key() is None:
-        raise _damaged(source.path, "its signature does not hold")
-    source.record  # noqa: B018 - raises when the record does not fit itself.
-    chosen = disclose(public, openings, fields) if profile == "redacted" else ()
-    subjects = _subjects(_NO_NAME, source.file_sha256, source.pixel_sha256)
-    return _write_statement(subjects, profile, public, chosen, source.ledger_proof)
-
-
-def sign_envelope(payload: bytes, signer: Signer) -> bytes:
-    """The sidecar's file content: a statement's bytes, signed as they are."""
-    return seal_envelope(PAYLOAD_TYPE, payload, signer)
+    _check_sound(source)
+    payload = build_statement(
+        source.predicate["record"],
+        source.file_sha256,
+        source.pixel_sha256,
+        profile="proof-only",
+        ledger_proof=source.ledger_proof,
+    )
+    return sign_envelope(payload, signer)
 
 
 def read_sidecar(path: Path) -> Sidecar:
@@ -259,71 +280,79 @@ def _read_statement(statement: Any, envelope: Envelope, path: Path) -> Sidecar:
     kind = statement.get("predicateType") if isinstance(statement, dict) else None
     if not isinstance(kind, str) or statement.get("_type") != STATEMENT_TYPE:
         raise _foreign(path, "it is no in-toto statement")
-    if kind != PREDICATE_TYPE:
-        family = PREDICATE_TYPE.rpartition(":")[0]
-        raise _newer(path) if kind.startswith(f"{family}:v") else _foreign(path, f"it states {kind}")
-    predicate, digests = statement.get("predicate"), _read_subjects(statement.get("subject"))
+    if kind != PREDICATE_TYPE and not kind.startswith(f"{PREDICATE_TYPE.rpartition(':')[0]}:v"):
+        raise _foreign(path, f"it states {kind}")
+    predicate, digests = statement.get("predicate"), read_subjects(statement.get("subject"))
     if not isinstance(predicate, dict) or FILE_DIGEST not in digests:
         raise _damaged(path, "subject or predicate is missing")
+    file_name, file_sha256 = digests[FILE_DIGEST]
+    pixel_sha256 = digests[PIXEL_DIGEST][1] if PIXEL_DIGEST in digests else None
+    if kind != PREDICATE_TYPE or _is_newer(predicate.get("record")):
+        return Sidecar(path, envelope, "", file_sha256, pixel_sha256, "proof-only", predicate, newer=True)
     if predicate.get("profile") not in get_args(Profile):
         raise _damaged(path, "the profile is unknown")
     if not isinstance(predicate.get("ledger"), (dict, type(None))):
         raise _damaged(path, "the ledger proof is no object")
-    if predicate["profile"] != "proof-only":
-        _check_record(predicate, path)
-    file_name, file_sha256 = digests[FILE_DIGEST]
-    pixel_sha256 = digests[PIXEL_DIGEST][1] if PIXEL_DIGEST in digests else None
-    return Sidecar(path, envelope, file_name, file_sha256, pixel_sha256, predicate["profile"], predicate)
+    read = Sidecar(path, envelope, file_name, file_sha256, pixel_sha256, predicate["profile"], predicate)
+    return read if read.profile == "proof-only" else _with_openings_read(read)
 
 
-def _check_record(predicate: dict[str, Any], path: Path) -> None:
-    record, openings = predicate.get("record"), predicate.get("openings")
-    if not isinstance(record, dict) or not isinstance(openings, list):
-        raise _damaged(path, "the record is missing")
+def _with_openings_read(read: Sidecar) -> Sidecar:
+    """A sidecar with the openings found in it, and what follows from them."""
+    predicate, beside = read.predicate, read.envelope.beside.get(OPENINGS, [])
+    if not isinstance(predicate.get("record"), dict) or not isinstance(predicate.get(OPENINGS), list):
+        raise _damaged(read.path, "the record is missing")
+    if not isinstance(beside, list):
+        raise _damaged(read.path, "the openings are no list")
+    openings = (*predicate[OPENINGS], *beside)
     if not all(isinstance(opening, str) for opening in openings):
-        raise _damaged(path, "an opening is no text")
-    if isinstance(record.get("schema"), int) and record["schema"] > SCHEMA:
-        raise _newer(path)
+        raise _damaged(read.path, "an opening is no text")
+    if FILE_NAME not in predicate:  # the first version named the file in the statement
+        return dataclasses.replace(read, openings=openings)
+    opened = {opening.pointer: opening.value for opening in map(_opening, openings) if opening}
+    everything = set(sealed_fields(_with_file_name(predicate)))
+    return dataclasses.replace(
+        read,
+        openings=openings,
+        file_name=str(opened.get(f"/{FILE_NAME}", "")),
+        profile="full" if everything <= opened.keys() else "redacted",
+    )
 
 
-def _read_subjects(subjects: Any) -> dict[str, tuple[str, str]]:
-    """Name and digest of each subject, by the digest's algorithm."""
-    found: dict[str, tuple[str, str]] = {}
-    for subject in subjects if isinstance(subjects, list) else ():
-        name, digest = (subject.get("name"), subject.get("digest")) if isinstance(subject, dict) else (None, None)
-        if isinstance(name, str) and isinstance(digest, dict):
-            found.update({kind: (name, value) for kind, value in digest.items() if isinstance(value, str)})
-    return found
+def _with_file_name(predicate: Mapping[str, Any]) -> dict[str, Json]:
+    """The record's public form with the file's name, which a statement keeps beside the record."""
+    named = {FILE_NAME: predicate[FILE_NAME]} if FILE_NAME in predicate else {}
+    return {**predicate["record"], **named}
 
 
-def _subjects(name: str, file_sha256: str, pixel_sha256: str | None) -> list[dict[str, Any]]:
-    subjects: list[dict[str, Any]] = [{"name": name, "digest": {FILE_DIGEST: file_sha256}}]
-    if pixel_sha256 is not None:
-        subjects.append({"name": f"{name}#pixels", "digest": {PIXEL_DIGEST: pixel_sha256}})
-    return subjects
+def _with_openings(envelope: Envelope, openings: tuple[str, ...]) -> bytes:
+    beside = {name: value for name, value in envelope.beside.items() if name != OPENINGS}
+    return write_envelope(
+        dataclasses.replace(envelope, beside={**beside, **({OPENINGS: [*openings]} if openings else {})})
+    )
 
 
-def _write_statement(
-    subjects: list[dict[str, Any]],
-    profile: Profile,
-    public: Mapping[str, Json],
-    openings: Iterable[str],
-    ledger_proof: Mapping[str, Json] | None,
-) -> bytes:
-    predicate: dict[str, Any] = {"profile": profile, "software": f"provenance-guard {__version__}"}
-    if profile == "proof-only":
-        predicate |= {"id": public["id"], "time": public["time"]}
-    else:
-        predicate |= {"record": public, "openings": list(openings)}
-    if ledger_proof is not None:
-        predicate["ledger"] = ledger_proof
-    statement = {
-        "_type": STATEMENT_TYPE,
-        "subject": subjects,
-        "predicateType": PREDICATE_TYPE,
-        "predicate": predicate,
-    }
-    return json.dumps(statement, separators=(",", ":"), allow_nan=False).encode("ascii")
+def _check_sound(source: Sidecar) -> None:
+    if source.envelope.signing_key() is None:
+        raise _damaged(source.path, "its signature does not hold")
+    source.record  # noqa: B018 - raises when there is none, or it does not fit itself.
+
+
+def _opening(text: str) -> Opening | None:
+    try:
+        return read_opening(text)
+    except SidecarError:
+        return None
+
+
+def _is_of_file_name(text: str) -> bool:
+    opening = _opening(text)
+    return opening is not None and opening.pointer == f"/{FILE_NAME}"
+
+
+def _is_newer(record: object) -> bool:
+    schema = record.get("schema") if isinstance(record, dict) else None
+    return isinstance(schema, int) and schema > SCHEMA
 
 
 def _foreign(path: Path, reason: str) -> SidecarError:

@@ -96,7 +96,7 @@ def read_story(guard: Guard, prefix: str) -> Story:
         return Story(
             record_id=record_id,
             record=_record(passed),
-            file_name=str(saved.body.get("file_name", "")) if saved else "",
+            file_name=str(opened_body(saved).get("file_name", "")) if saved else "",
             events=events,
             proof=_describe_proof(ledger, passed.seq),
         )
@@ -117,7 +117,7 @@ def _search(ledger: Ledger, text: str) -> Iterator[Event]:
 
 def _saved_name(ledger: Ledger, release: Event) -> str:
     saved = ledger.events(record_id=release.record_id, type=PICTURE_SAVED, newest_first=True, limit=1)
-    return next((str(event.body.get("file_name", "")) for event in saved), "")
+    return next((str(opened_body(event).get("file_name", "")) for event in saved), "")
 
 
 def _entry(event: Event, saved_name: str) -> Entry:
