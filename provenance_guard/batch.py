@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from provenance_guard import files, labels, pictures
-from provenance_guard.errors import GuardError, LabelError, UsageError
+from provenance_guard.errors import GuardError, LabelError, PictureError, UsageError
 from provenance_guard.guard import Guard, Release, Sealed
 from provenance_guard.json_types import Json
 from provenance_guard.provenance import sidecar
@@ -43,6 +43,7 @@ class Outcome:
             "record_id": release.record.id if release else None,
             "verdict": release.verdict.to_json() if release and release.verdict else None,
             "decision": release.decision.to_json() if release else None,
+            "kept": bool(release and release.kept),
             "mark": dict(release.record.mark) if release and release.record.mark else None,
             "labelled": bool(sealed and sealed.labelled),
             "failures": [*(release.failures if release else ()), *(sealed.failures if sealed else ())],
@@ -82,6 +83,8 @@ class Batch:
             return self._pass_through(picture, source, context, target)
         except GuardError as error:
             return Outcome(source, "failed", error=error)
+        except (OSError, MemoryError) as error:  # A vanished disk, or too little memory for this one: the others go on.
+            return Outcome(source, "failed", error=_explain(source, error))
 
     def _pass_through(self, picture: pictures.Picture, source: Path, context: Context, target: Path) -> Outcome:
         release = self._guard.release(picture.image, context)
@@ -159,6 +162,11 @@ def watch_folder(folder: Path, *, interval: float = 1.0, include_present: bool =
                 yield path
         previous = current
         time.sleep(interval)
+
+
+def _explain(source: Path, error: OSError | MemoryError) -> GuardError:
+    reason = "not enough memory" if isinstance(error, MemoryError) else error.strerror or str(error)
+    return PictureError(f"{source} could not be guarded ({reason}).", next_step="Mend that and guard it again.")
 
 
 def _carry_labels(source: Path, target: Path) -> None:

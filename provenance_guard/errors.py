@@ -70,6 +70,10 @@ class LibraryError(GuardError):
     """The reference library cannot be opened, read or written."""
 
 
+class QuarantineError(GuardError):
+    """A kept picture cannot be found, opened or decided about."""
+
+
 class LedgerError(GuardError):
     """The ledger cannot be opened, read or appended to, or is found damaged."""
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import platform
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,21 @@ from provenance_guard.clock import format_time, utc_now
 from provenance_guard.config import Config, Policy
 from provenance_guard.errors import KeyMissingError, MarkError
 from provenance_guard.gate.placeholder import placeholder
-from provenance_guard.gate.policy import decide
+from provenance_guard.gate.policy import Decision, approve, decide
+from provenance_guard.gate.quarantine import Kept, Quarantine
 from provenance_guard.json_types import Json
 from provenance_guard.ledger import Event, Ledger, events
-from provenance_guard.passage import Admission, RedactedRecord, Release, SavedFile, Sealed, Steps, read_back
+from provenance_guard.passage import (
+    Admission,
+    Approval,
+    Attempt,
+    RedactedRecord,
+    Release,
+    SavedFile,
+    Sealed,
+    Steps,
+    read_back,
+)
 from provenance_guard.provenance import sidecar
 from provenance_guard.provenance.lineage import find_parent
 from provenance_guard.provenance.record import Context, Parent, ParentRole, Record, bare_name, new_record_id
@@ -39,7 +50,7 @@ from provenance_guard.similarity import Library, SyncReport, Verdict
 from provenance_guard.similarity.embedding import load_embedder
 from provenance_guard.watermark import KeyRing, Payload, Watermarker
 
-__all__ = ["Admission", "Guard", "Release", "Sealed"]
+__all__ = ["Admission", "Approval", "Attempt", "Guard", "Release", "Sealed"]
 
 
 class Guard:
@@ -96,6 +107,11 @@ class Guard:
                 embedder = load_embedder(settings.embedding_model, settings.embedding_checkpoint, self.device)
                 self._library = Library.open(self.config.library_path, device=self.device, embedder=embedder)
             return self._library
+
+    @property
+    def quarantine(self) -> Quarantine:
+        """The kept originals in the data directory."""
+        return Quarantine(self.config.quarantine_path, self.config.key_directory)
 
     @property
     def watermarker(self) -> Watermarker:
@@ -170,10 +186,20 @@ class Guard:
         event = steps.attempt("record", lambda: self._append(events.RUN_QUEUED, public, openings=openings))
         return Admission(event, tuple(steps.failures))
 
-    def release(self, image: Image.Image | torch.Tensor, context: Context, *, policy: Policy | None = None) -> Release:
+    def release(
+        self,
+        image: Image.Image | torch.Tensor,
+        context: Context,
+        *,
+        policy: Policy | None = None,
+        attempt: Attempt | None = None,
+        approval: Approval | None = None,
+    ) -> Release:
         """Screen, decide, mark and record one finished picture. Never raises because a step failed.
 
-        ``image`` is a Pillow picture or a float tensor (3, H, W) in 0..1 on any device. ``policy`` is the configured one, narrowed by the job. The result's ``image`` has the size of ``image``.
+        ``image`` is a Pillow picture or a float tensor (3, H, W) in 0..1 on any device. ``policy`` is the configured one,
+        narrowed by the job. ``attempt`` is for callers that can make the picture anew; ``approval`` is a reviewer's, in place of
+        the screen. The result's ``image`` has the size of ``image``.
         """
         if isinstance(image, torch.Tensor):
             image = pictures.to_image(image)
@@ -181,14 +207,20 @@ class Guard:
         context = dataclasses.replace(context, user=context.user or self.config.settings.user or None)
         steps = Steps()
         record_id, now = new_record_id(), utc_now()
-        screened = policy.mode != "off"
+        screened = policy.mode != "off" and approval is None
         verdict = steps.attempt("screen", lambda: self.screen(image, policy=policy)) if screened else None
-        decision = decide(policy, verdict, steps.failures)
+
+        def judge() -> Decision:
+            if approval:
+                return approve(policy, approval.sentence, steps.failures)
+            return decide(policy, verdict, steps.failures, may_retry=attempt is not None and attempt.more)
+
+        decision = judge()
         outgoing, mark = image, None
         if not decision.withholds and policy.mark.enabled:
             payload = Payload.for_record(record_id, now).pack()
             outgoing, mark = steps.attempt("mark", lambda: self._mark(image, payload)) or (image, None)
-            decision = decide(policy, verdict, steps.failures)
+            decision = judge()
         record = Record(
             id=record_id,
             time=format_time(now),
@@ -196,23 +228,37 @@ class Guard:
             pixel_sha256=pictures.pixel_sha256(outgoing),
             width=image.width,
             height=image.height,
-            verdict=_without_folders(verdict) if verdict else None,
+            verdict=_without_folders(verdict) if verdict else approval.verdict if approval else None,
             decision=decision.to_json(),
             mark=mark,
             failures=tuple(steps.failures),
         )
+        kept = None
+        if decision.action == "quarantine":
+            kept = steps.attempt("quarantine", lambda: self.quarantine.keep(image, record.to_json(), verdict))
+            decision = decision.with_original_kept() if kept else decision.with_original_lost()
+            record = dataclasses.replace(record, decision=decision.to_json(), failures=tuple(steps.failures))
         redacted = redact(record.to_json())
-        event = steps.attempt("record", lambda: self._append_record(record.id, redacted, blocked=decision.withholds))
-        decision = decide(policy, verdict, steps.failures)  # a picture that could not be recorded may not leave either
+        event = steps.attempt("record", lambda: self._append_record(record, redacted, decision, kept, attempt))
+        if event is None:  # a picture that could not be recorded may not leave either
+            decision = judge()
+            if decision.action == "quarantine" and kept is None and approval is None:
+                kept = steps.attempt("quarantine", lambda: self.quarantine.keep(image, record.to_json(), verdict))
+            if kept:
+                decision = decision.with_original_kept()
+            elif decision.action == "quarantine":
+                decision = decision.with_original_lost()
         if decision.withholds:
             outgoing = placeholder(image.size, decision, record_id)
-        return Release(outgoing, record, redacted, decision, verdict, event, policy, tuple(steps.failures))
+        failures = tuple(steps.failures)
+        return Release(outgoing, record, redacted, decision, verdict, event, policy, failures, kept)
 
-    def seal(self, release: Release, path: Path) -> Sealed:
+    def seal(self, release: Release, path: Path, *, image: Image.Image | None = None) -> Sealed:
         """Finish the file that the caller saved ``release.image`` to: label, hash, ledger, sidecar. Never raises.
 
         A blocked release has only a placeholder to show: its file is left as it is. When a step fails and the policy's
-        ``on_error`` withholds, the file and its sidecar are removed again.
+        ``on_error`` withholds, the file and its sidecar are removed again; with ``quarantine``, the picture is kept first.
+        ``image`` are its pixels, for a caller that keeps a release without them.
         """
         if release.blocked:
             return Sealed(path)
@@ -226,17 +272,27 @@ class Guard:
             written = steps.attempt("sidecar", lambda: self._write_sidecar(release, file, event))
         withheld = bool(steps.failures) and release.policy.withholds_on_error
         if withheld:
-            steps.attempt("withhold", lambda: _remove(path, sidecar.sidecar_path(path)))
+            self._take_back(release, image or release.image, path, steps)
         return Sealed(
             path,
             file_sha256=file.sha256 if file else None,
-            sidecar=written,
+            sidecar=None if withheld else written,
             labelled=bool(label and label.written),
             event=event,
             withheld=withheld,
             failures=tuple(steps.failures),
             notes=(label.reason,) if label and not label.written else (),
         )
+
+    def log_decision(
+        self, kind: str, record_id: str, *, public: Mapping[str, Json], private: Mapping[str, Json]
+    ) -> Event:
+        """Append a reviewer's decision about a record; ``private`` is sealed like the private fields of a record.
+
+        Raises LedgerError and what else keeps the ledger from being opened.
+        """
+        sealed, openings = redact(private)
+        return self._append(kind, {**public, **sealed}, record_id=record_id, openings=openings)
 
     def close(self) -> None:
         """Sign a last checkpoint and close ledger and library."""
@@ -282,11 +338,31 @@ class Guard:
             "weak": embedding.weak,
         }
 
-    def _append_record(self, record_id: str, sealed: RedactedRecord, *, blocked: bool) -> Event:
+    def _take_back(self, release: Release, image: Image.Image, path: Path, steps: Steps) -> None:
+        """Remove a file that could not be finished; keep its picture where the policy says so."""
+        decision = decide(dataclasses.replace(release.policy, mode="off"), None, steps.failures)
+        failures = (*release.failures, *steps.failures)
+        record = dataclasses.replace(release.record, decision=decision.to_json(), failures=failures)
+        kept = None
+        if decision.action == "quarantine":
+            kept = steps.attempt("quarantine", lambda: self.quarantine.keep(image, record.to_json(), release.verdict))
+        steps.attempt("withhold", lambda: _remove(path, sidecar.sidecar_path(path)))
+        if not any(failure.startswith("record:") for failure in steps.failures):  # else it would only fail again
+            body: dict[str, Json] = {"quarantine": kept.to_json() if kept else None}
+            steps.attempt("record", lambda: self._append(events.PICTURE_WITHHELD, body, record_id=record.id))
+
+    def _append_record(
+        self, record: Record, sealed: RedactedRecord, decision: Decision, kept: Kept | None, attempt: Attempt | None
+    ) -> Event:
         """The ledger keeps private fields as commitments with their openings beside, so that they can be erased later."""
-        kind = events.PICTURE_BLOCKED if blocked else events.PICTURE_RELEASED
+        kind = events.PICTURE_BLOCKED if decision.withholds else events.PICTURE_RELEASED
         public, openings = sealed
-        return self._append(kind, {"record": dict(public)}, record_id=record_id, openings=openings)
+        body: dict[str, Json] = {"record": dict(public)}
+        if kept:
+            body["quarantine"] = kept.to_json()
+        if attempt and (attempt.number > 1 or decision.action == "retry"):
+            body["attempt"] = attempt.to_json()
+        return self._append(kind, body, record_id=record.id, openings=openings)
 
     def _append_saved(self, release: Release, file: SavedFile, label: labels.LabelResult | None) -> Event:
         name, opening = seal_file_name(file.path.name)  # sealed, because file names often hold the prompt

@@ -14,6 +14,7 @@ from provenance_guard import files, pictures
 from provenance_guard.config import Policy
 from provenance_guard.errors import GuardError
 from provenance_guard.gate.policy import Decision
+from provenance_guard.gate.quarantine import Kept
 from provenance_guard.json_types import Json
 from provenance_guard.ledger import Event
 from provenance_guard.provenance.record import Record
@@ -35,8 +36,40 @@ class Admission:
 
 
 @dataclass(frozen=True)
+class Attempt:
+    """Which of several tries at one picture this is. ``more``: the caller can make another one with a new seed, and asks to
+    be told when it should. ``first`` is the record id of the first try."""
+
+    number: int = 1
+    more: bool = False
+    first: str | None = None
+
+    def to_json(self) -> dict[str, Json]:
+        """What the ledger says of a try."""
+        return {"number": self.number, "first": self.first}
+
+
+@dataclass(frozen=True)
+class Approval:
+    """A reviewer's word for a picture that was withheld as record ``record_id``; ``verdict`` is what the screen said then."""
+
+    record_id: str
+    reviewer: str
+    reason: str
+    verdict: Mapping[str, Json] | None = None
+
+    @property
+    def sentence(self) -> str:
+        """What the record and the user are told."""
+        return f"Withheld as record {self.record_id}, released by {self.reviewer}: {self.reason}"
+
+
+@dataclass(frozen=True)
 class Release:
-    """What came out of the door. ``image`` is all that may leave: the marked picture, or a placeholder of the same size."""
+    """What came out of the door. ``image`` is all that may leave: the marked picture, or a placeholder of the same size.
+
+    ``kept`` is where the original of a withheld one went, None when it was not kept.
+    """
 
     image: Image.Image
     record: Record
@@ -46,6 +79,7 @@ class Release:
     event: Event | None
     policy: Policy
     failures: tuple[str, ...] = ()
+    kept: Kept | None = None
 
     @property
     def blocked(self) -> bool:
@@ -56,7 +90,7 @@ class Release:
 @dataclass(frozen=True)
 class Sealed:
     """A saved file after sealing. ``withheld`` says that the file was removed again, because sealing failed under a policy
-    that blocks on errors; ``notes`` tell what could not be done in this kind of file."""
+    that withholds on errors; ``notes`` tell what could not be done in this kind of file."""
 
     path: Path
     file_sha256: str | None = None

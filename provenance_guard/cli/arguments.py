@@ -46,6 +46,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     _verb(verbs, "library", "show what is in the reference library and what could not be read")
 
+    _quarantine(_verb(verbs, "quarantine", "review withheld pictures that were kept: list, show, release, destroy"))
+
     log = _verb(verbs, "log", "read the ledger, newest first")
     log.add_argument(
         "--since", metavar="TIME", help="only from this UTC date or time on, as 2026-11-22 or 2026-11-22T10:00"
@@ -83,6 +85,19 @@ def _verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser], name: str,
     parser.add_argument("--policy", type=Path, metavar="FILE", help="the policy (TOML) that holds")
     parser.add_argument("--verbose", action="store_true", help="show log messages and tracebacks")
     return parser
+
+
+def _quarantine(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("list", "show", "release", "destroy"))
+    parser.add_argument("record", nargs="?", default="", metavar="RECORD", help="record id, or its first characters")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="show: write the original and what matched into DIR; release: the released picture (default: DATA/released)",
+    )
+    parser.add_argument("--reviewer", default="", metavar="NAME", help="release, destroy: who decides")
+    parser.add_argument("--reason", default="", metavar="TEXT", help="release, destroy: why")
 
 
 def _pictures(parser: argparse.ArgumentParser) -> None:

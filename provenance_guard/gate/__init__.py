@@ -1,4 +1,4 @@
-"""Policy becomes decision: what may leave, and what stands in its place when it may not."""
+"""Policy becomes decision: what may leave, what stands in its place when it may not, and where the original is kept."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ must withhold the picture, so ``Decision.withholds`` is the question to ask, nev
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
@@ -58,6 +59,14 @@ class Decision:
         """Whether the picture must not reach anybody. True for every action but the known delivering ones."""
         return self.action not in _DELIVERING
 
+    def with_original_kept(self) -> Decision:
+        """The same, when the original is in the quarantine, whatever else was decided about withholding it."""
+        return Decision("quarantine", (*self.reasons, "The original is kept for a reviewer."), self.policy_mode)
+
+    def with_original_lost(self) -> Decision:
+        """The same, when the original should have been kept and could not be: still withheld, and nothing of it is left."""
+        return Decision("block", (*self.reasons, "The original could not be kept for a reviewer."), self.policy_mode)
+
     def to_json(self) -> dict[str, Json]:
         """Plain JSON values, as kept in the record."""
         return {"action": self.action, "reasons": list(self.reasons), "policy_mode": self.policy_mode}
@@ -75,6 +84,13 @@ def decide(policy: Policy, verdict: Verdict | None, failures: Sequence[str], *, 
         findings += _judge_verdict(policy, verdict, explained=bool(failures), may_retry=may_retry)
     action: Action = max((action for action, _ in findings), key=get_args(Action).index, default="allow")
     return Decision(action, tuple(reason for _, reason in findings), policy.mode)
+
+
+def approve(policy: Policy, approval: str, failures: Sequence[str]) -> Decision:
+    """The decision about a picture that a reviewer lets go: a warning that says so, unless a step fails on the way out."""
+    decision = decide(dataclasses.replace(policy, mode="off"), None, failures)
+    action: Action = "warn" if decision.action == "allow" else decision.action
+    return Decision(action, (_as_sentence(approval), *decision.reasons), policy.mode)
 
 
 _Finding = tuple[Action, str]
