@@ -6,11 +6,13 @@ import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 
 from provenance_guard.watermark.pattern import TILE, Pattern, Pilots
 
 _FINE = 2 * TILE
-_CELL = 16
+_SAMPLES = 16
+_SQUARE = 8
 _HIGHEST = 0.48  # Cycles a pixel: pilots beyond it are lost in a shrunken picture.
 _MOST_ENERGY = 60.0
 _MOVES = (
@@ -49,8 +51,8 @@ def fold(residual: torch.Tensor, to_tile: torch.Tensor) -> torch.Tensor:
     matrix = 2 * to_tile.to(device, torch.float32)
     x = torch.arange(width, device=device) - float(width // 2)
     y = (torch.arange(height, device=device) - float(height // 2))[:, None]
-    column = (matrix[0, 0] * x + matrix[0, 1] * y).round_().long() % _FINE
-    row = (matrix[1, 0] * x + matrix[1, 1] * y).round_().long() % _FINE
+    column = (matrix[0, 0] * x + matrix[0, 1] * y).round_().int() & (_FINE - 1)
+    row = (matrix[1, 0] * x + matrix[1, 1] * y).round_().int() & (_FINE - 1)
     fine = torch.zeros(_FINE * _FINE, device=device)
     fine.index_add_(0, (row * _FINE + column).reshape(-1), residual.reshape(-1))
     spectrum = torch.fft.rfft2(fine.reshape(_FINE, _FINE))
@@ -59,26 +61,59 @@ def fold(residual: torch.Tensor, to_tile: torch.Tensor) -> torch.Tensor:
     return torch.fft.irfft2(low, s=(TILE, TILE))
 
 
-def align(tile: torch.Tensor, to_tile: torch.Tensor, pattern: Pattern, turns: list[torch.Tensor]) -> Aligned:
-    """Turn a folded tile by the likeliest of ``turns`` (signed permutations), shift it into place, and empty the pilot bins."""
-    candidates = torch.stack([_turned(tile, turn) for turn in turns])
-    spectra = torch.fft.fft2(candidates)
-    scores = _pilot_scores(spectra, pattern.pilots)
-    best = int(scores.abs().amax((1, 2)).argmax())
-    field = scores[best]
-    peak = int(field.abs().argmax())
-    row, column = divmod(peak, TILE)
+def fold_upright(residual: torch.Tensor) -> torch.Tensor:
+    """What ``fold`` gives for the identity, only faster."""
+    height, width = residual.shape
+    padded = F.pad(residual, (0, -width % TILE, 0, -height % TILE))
+    tile = padded.reshape(-1, TILE, padded.shape[1] // TILE, TILE).sum((0, 2))
+    return tile.roll((-(height // 2), -(width // 2)), (0, 1))
+
+
+def align(
+    tile: torch.Tensor, to_tile: torch.Tensor, pattern: Pattern, turns: list[torch.Tensor], most: int
+) -> list[Aligned]:
+    """The ``most`` likeliest ways, best first, to turn a folded tile by one of ``turns`` (signed permutations) and shift it into
+    place, each with the pilot bins emptied."""
+    spectra = torch.fft.fft2(torch.stack([_turned(tile, turn) for turn in turns]))
+    fields = _pilot_scores(spectra, pattern.pilots)
+    places = _highest(fields.abs(), most)
+    return [
+        _placed(spectra[turn], fields[turn], row, column, pattern, turns[turn] @ to_tile)
+        for turn, row, column in places
+    ]
+
+
+def _highest(fields: torch.Tensor, most: int) -> list[tuple[int, int, int]]:
+    """Places of the highest local maxima of periodic fields (n, 128, 128): one at most in each square of eight places."""
+    side = TILE // _SQUARE
+    squares = fields.reshape(-1, side, _SQUARE, side, _SQUARE).transpose(2, 3).flatten(3)
+    heights, within = squares.max(3)
+    best = heights.reshape(-1).topk(most).indices.tolist()
+    inside = within.reshape(-1)[best].tolist()
+    return [
+        (
+            square // side**2,
+            square // side % side * _SQUARE + place // _SQUARE,
+            square % side * _SQUARE + place % _SQUARE,
+        )
+        for square, place in zip(best, inside, strict=True)
+    ]
+
+
+def _placed(
+    spectrum: torch.Tensor, field: torch.Tensor, row: int, column: int, pattern: Pattern, to_tile: torch.Tensor
+) -> Aligned:
     inverted = bool(field[row, column] < 0)
     place_y = row + _parabola(field[:, column], row)
     place_x = column + _parabola(field[row], column)
-    steps = torch.fft.fftfreq(TILE, device=tile.device)
+    steps = torch.fft.fftfreq(TILE, device=field.device)
     phase = 2 * math.pi * (steps[:, None] * place_y + steps * place_x)
-    moved = torch.fft.ifft2(spectra[best] * torch.polar(torch.ones_like(phase), phase)).real
+    moved = spectrum * torch.polar(torch.ones_like(phase), phase)
     sign = -1.0 if inverted else 1.0
     return Aligned(
-        tile=sign * pattern.without_pilots(moved),
+        tile=sign * torch.fft.ifft2(pattern.without_pilots(moved)).real,
         score=float(field[row, column].abs()),
-        to_tile=turns[best] @ to_tile,
+        to_tile=to_tile,
         shift=(-place_x % TILE, -place_y % TILE),
         inverted=inverted,
     )
@@ -92,84 +127,78 @@ def likeness(tile: torch.Tensor, template: torch.Tensor, turns: list[torch.Tenso
     return float((fields.abs().amax((1, 2)) / (fields.square().mean((1, 2)).sqrt() + 1e-12)).max())
 
 
-def refine(residual: torch.Tensor, guess: torch.Tensor, pilots: Pilots) -> torch.Tensor:
-    """Improve ``guess`` (2, 2), which maps pilot frequencies to received ones, until the pilots' energy is at its peak.
+def refine(spectrum: torch.Tensor, guesses: torch.Tensor, pilots: Pilots) -> tuple[torch.Tensor, torch.Tensor]:
+    """Improve ``guesses`` (n, 2, 2), which map pilot frequencies to received ones, until the pilots' energy is at its peak.
 
-    Tries a step up and down in scale, angle and two shears, and the peaks of the parabolas through them together; then
-    shorter steps.
+    ``spectrum`` (H, W) is the Fourier transform of a residual. Tries a step up and down in scale, angle and two shears, and the
+    peaks of the parabolas through them together; then shorter steps. Returns the improved guesses and the energies (n,), in
+    standard deviations of what noise gives.
     """
-    waves = _Demodulated.of(residual, guess, pilots)
-    if len(waves.frequencies) < len(pilots.waves) // 4:
-        return guess
-    identity = torch.eye(2, device=residual.device)
-    moves = torch.tensor(_MOVES, device=residual.device)
-    step = _FIRST_STEP / max(residual.shape)
-    best, energy = guess, waves.energies(guess[None])[0]
+    waves = _Demodulated.of(spectrum, guesses, pilots)
+    moves = torch.tensor(_MOVES, device=spectrum.device)
+    identity = torch.eye(2, device=spectrum.device)
+    step = _FIRST_STEP / max(spectrum.shape)
+    best = guesses[:, None]
+    energy = waves.energies(best)
     for _ in range(_ROUNDS):
         trials = (identity + torch.cat([-step * moves, step * moves])) @ best
-        below, above = waves.energies(trials).reshape(2, -1)
+        below, above = waves.energies(trials).chunk(2, dim=1)
         bend = below - 2 * energy + above
         peaks = torch.where(bend < 0, 0.5 * (below - above) / bend, torch.sign(above - below)).clamp(-1.5, 1.5)
-        joint = identity + step * torch.einsum("m,mij->ij", peaks, moves)
-        trials = torch.cat([trials, (joint @ best)[None]])
-        energies = torch.cat([below, above, waves.energies(trials[-1:])])
-        winner = int(energies.argmax())
-        if energies[winner] > energy:
-            best, energy = trials[winner], energies[winner]
+        joint = (identity + step * torch.einsum("gm,mij->gij", peaks, moves))[:, None] @ best
+        trials = torch.cat([best, trials, joint], dim=1)
+        energies = torch.cat([energy, below, above, waves.energies(joint)], dim=1)
+        energy, winner = energies.max(1, keepdim=True)
+        best = trials.gather(1, winner[..., None, None].expand(-1, -1, 2, 2))
         step *= _STEP_DECAY
-    return best
+    count = waves.visible.sum(1)
+    return best[:, 0], (energy[:, 0] - count) / count.clamp(min=1).sqrt()
 
 
 @dataclass(frozen=True)
 class _Demodulated:
-    """A residual against the waves of a guess, summed in cells of 16 pixels: a small change of geometry then only turns the
-    phases of the cells. ``cells`` (pilots, rows, columns); ``x``, ``y`` the cells' centres; ``received`` the guessed frequencies."""
+    """The neighbourhoods of guessed waves in a spectrum, as 16 x 16 samples over the picture: a small change of geometry then only
+    turns the phases of the samples. ``samples`` (guesses, pilots, 16, 16); ``received`` (guesses, pilots, 2) the frequencies
+    at the neighbourhoods' middles; ``visible`` (guesses, pilots) says which pilots count."""
 
     frequencies: torch.Tensor
     received: torch.Tensor
-    cells: torch.Tensor
+    visible: torch.Tensor
+    samples: torch.Tensor
     x: torch.Tensor
     y: torch.Tensor
 
     @classmethod
-    def of(cls, residual: torch.Tensor, guess: torch.Tensor, pilots: Pilots) -> _Demodulated:
-        device = residual.device
+    def of(cls, spectrum: torch.Tensor, guesses: torch.Tensor, pilots: Pilots) -> _Demodulated:
+        device = spectrum.device
+        height, width = spectrum.shape
         frequencies = torch.from_numpy(pilots.frequencies).float().to(device)
-        received = frequencies @ guess.T
-        kept = (received.abs() < _HIGHEST).all(1)
-        received = received[kept]
-        rows, columns = (size // _CELL for size in residual.shape)
-        height, width = rows * _CELL, columns * _CELL
-        strips = residual[:height, :width].reshape(height, columns, _CELL).transpose(0, 1)
-        waves_x = _waves(received[:, 0], width).reshape(columns, _CELL, -1)
-        waves_y = _waves(received[:, 1], height).reshape(rows, _CELL, -1)
-        across = torch.complex(strips @ waves_x.real, strips @ waves_x.imag).reshape(columns, rows, _CELL, -1)
-        cells = (across * waves_y).sum(2).permute(2, 1, 0) / math.sqrt(height * width)
-        return cls(frequencies[kept], received, cells, _centres(columns, device), _centres(rows, device))
+        guessed = frequencies @ guesses.transpose(1, 2)
+        size = torch.tensor([width, height], device=device)
+        middle = (guessed * size).round()
+        around = torch.arange(_SAMPLES, device=device) - _SAMPLES // 2
+        columns = (middle[..., 0, None].long() + around) % width
+        rows = (middle[..., 1, None].long() + around) % height
+        near = spectrum[rows[..., :, None], columns[..., None, :]] / math.sqrt(height * width)
+        samples = torch.fft.ifft2(torch.fft.ifftshift(near, dim=(-2, -1)))
+        places = torch.arange(_SAMPLES, device=device) / _SAMPLES
+        visible = (guessed.abs() < _HIGHEST).all(2)
+        return cls(frequencies, middle / size, visible, samples, places * width, places * height)
 
     def energies(self, matrices: torch.Tensor) -> torch.Tensor:
-        """The pilots' energy, each pilot's limited, under each of several geometries (n, 2, 2)."""
-        offsets = self.frequencies @ matrices.transpose(1, 2) - self.received
+        """The pilots' energy (guesses, n), each pilot's limited, under several geometries (guesses, n, 2, 2)."""
+        offsets = self.frequencies @ matrices.transpose(2, 3) - self.received[:, None]
         turns_x = _turns(offsets[..., 0], self.x)
         turns_y = _turns(offsets[..., 1], self.y)
-        sums = ((self.cells @ turns_x) * turns_y).sum(1)
-        return sums.abs().square().clamp(max=_MOST_ENERGY).sum(0)
-
-
-def _waves(frequency: torch.Tensor, length: int) -> torch.Tensor:
-    place = torch.arange(length, device=frequency.device) - length / 2
-    angle = -2 * math.pi * place[:, None] * frequency
-    return torch.polar(torch.ones_like(angle), angle)
-
-
-def _centres(count: int, device: torch.device) -> torch.Tensor:
-    return (torch.arange(count, device=device) - count / 2) * _CELL + (_CELL - 1) / 2
+        sums = ((self.samples @ turns_x) * turns_y).sum(2)
+        powers = (sums.real.square() + sums.imag.square()).clamp(max=_MOST_ENERGY)
+        return (powers * self.visible[..., None]).sum(1)
 
 
 def _turns(offsets: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-    """Phase factors (pilots, places, trials) of frequency offsets (trials, pilots)."""
-    angle = -2 * math.pi * offsets.T[:, None, :] * places[:, None]
-    return torch.polar(torch.ones_like(angle), angle)
+    """Phase factors (guesses, pilots, places, trials) of frequency offsets (guesses, trials, pilots)."""
+    angle = -2 * math.pi * offsets.transpose(1, 2)[:, :, None, :] * places[:, None]
+    return torch.complex(angle.cos(), angle.sin())
 
 
 def _pilot_scores(spectra: torch.Tensor, pilots: Pilots) -> torch.Tensor:

@@ -122,8 +122,8 @@ class Watermarker:
         stored = io.BytesIO()
         image.save(stored, "JPEG", quality=_SELF_CHECK_QUALITY)
         with Image.open(stored) as received:
-            tiles = Evidence(open_canvas(received)).alignments(self.key)
-            score, profile = detector.correlation(next(tiles), self.key, payload)
+            tiles = next(Evidence(open_canvas(received)).groups(self.key))
+            score, profile = detector.correlation(tiles[0], self.key, payload)
         bits = 6 * profile.message_bits
         signal = max(score, 0.1) ** 2
         return 10 * math.log10(signal / (bits - signal) / _NEEDED_RATIO)

@@ -11,7 +11,15 @@ import numpy as np
 import torch
 
 from provenance_guard.watermark import coding, sync
-from provenance_guard.watermark.alignment import Aligned, align, fold, likeness, refine, signed_permutations
+from provenance_guard.watermark.alignment import (
+    Aligned,
+    align,
+    fold,
+    fold_upright,
+    likeness,
+    refine,
+    signed_permutations,
+)
 from provenance_guard.watermark.canvas import Box, Canvas
 from provenance_guard.watermark.keys import Key
 from provenance_guard.watermark.pattern import Pattern, pattern_of
@@ -28,25 +36,27 @@ LIST_SIZE = 8
 
 @dataclass(frozen=True)
 class Search:
-    """One way to guess the geometry. Guesses are refined in ``groups``, the likelier first; of each group the ``decodes`` with
-    the clearest pilots are decoded."""
+    """One way to guess the geometry. Guesses are refined in ``groups``, the likelier first; of each group the ``folds`` whose
+    pilots have most energy are looked at closely."""
 
     look: Callable[[sync.Spectrum, Pattern, int], list[sync.Guess]]
     groups: tuple[slice, ...]
-    decodes: int
+    folds: int
 
 
 SEARCHES = (
-    Search(sync.turned_and_scaled, (slice(0, 6), slice(6, 18)), 3),
+    Search(sync.turned_and_scaled, (slice(0, 6), slice(6, 18)), 4),
     Search(sync.stretched, (slice(0, 4),), 2),
 )
 
-MOST_CHECKS = (
-    MOST_WINDOWS * (1 + sum(len(search.groups) * search.decodes for search in SEARCHES)) * len(PROFILES) * LIST_SIZE
-)
+_PLACES = 4  # Of each folded tile so many places of the pilots are looked at.
+_DECODES = 3  # Of each group so many tiles are decoded.
+
+MOST_CHECKS = MOST_WINDOWS * (1 + sum(len(search.groups) for search in SEARCHES)) * _DECODES * LIST_SIZE
 """Messages that may be put to the check per picture and key: times 2**-40 this bounds a wrong answer below 1e-9."""
 
-_LOWEST_SCORE = 5.5  # Standard deviations of the pilots in a searched tile; below it lies noise.
+_LEAST_ENERGY = 3.0  # Standard deviations of the refined pilots' energy; below it a guess is not followed.
+_LEAST_AGREEMENT = 2.0  # Standard deviations of the votes' agreement; what can be decoded has more than 4.
 _HALF_TURNS = [torch.eye(2), -torch.eye(2)]
 
 
@@ -91,6 +101,7 @@ class Evidence:
         self._boxes = _windows(canvas.shape)
         self._residuals: dict[int, torch.Tensor] = {}
         self._spectra: dict[int, sync.Spectrum] = {}
+        self._transforms: dict[int, torch.Tensor] = {}
 
     def residuals(self) -> Iterator[tuple[int, torch.Tensor]]:
         """Number and whitened plane of each window."""
@@ -105,34 +116,56 @@ class Evidence:
             self._spectra[number] = sync.spectrum_of(self._residuals[number])
         return self._spectra[number]
 
-    def alignments(self, key: Key) -> Iterator[Aligned]:
-        """Tiles worth decoding: as the picture stands or turned by right angles, then what the searches find."""
+    def transform(self, number: int) -> torch.Tensor:
+        """The whole Fourier transform of a window that ``residuals`` has given out."""
+        if number not in self._transforms:
+            self._transforms[number] = torch.fft.fft2(self._residuals[number])
+        return self._transforms[number]
+
+    def groups(self, key: Key) -> Iterator[list[Aligned]]:
+        """Tiles worth a look: as the picture stands or turned by right angles, then what the searches find, group by group."""
         pattern = pattern_of(key)
         upright = torch.eye(2)
         for number, plane in self.residuals():
-            yield align(fold(plane, upright), upright, pattern, signed_permutations())
+            yield align(fold_upright(plane), upright, pattern, signed_permutations(), _PLACES)
             for search in SEARCHES:
                 guesses = search.look(self.spectrum(number), pattern, search.groups[-1].stop)
                 for group in search.groups:
-                    tiles = [_aligned(plane, guess, pattern) for guess in guesses[group]]
-                    tiles.sort(key=lambda aligned: -aligned.score)
-                    yield from (aligned for aligned in tiles[: search.decodes] if aligned.score >= _LOWEST_SCORE)
+                    yield self._aligned(number, guesses[group], search.folds, pattern)
+
+    def _aligned(self, number: int, guesses: list[sync.Guess], folds: int, pattern: Pattern) -> list[Aligned]:
+        plane = self._residuals[number]
+        if not guesses:
+            return []
+        matrices, energies = refine(
+            self.transform(number), torch.stack([guess.matrix for guess in guesses]).to(plane.device), pattern.pilots
+        )
+        tiles: list[Aligned] = []
+        for index in energies.argsort(descending=True).tolist()[:folds]:
+            if energies[index] < _LEAST_ENERGY:
+                break
+            to_tile = matrices[index].T.cpu()
+            tiles += align(fold(plane, to_tile), to_tile, pattern, _HALF_TURNS, _PLACES)
+        return tiles
 
 
 def find(evidence: Evidence, key: Key) -> Detection | None:
     """The first mark of this key that passes its check, or None."""
-    return next(filter(None, (read(aligned, key) for aligned in evidence.alignments(key))), None)
+    return next(filter(None, (read(tiles, key) for tiles in evidence.groups(key))), None)
 
 
-def read(aligned: Aligned, key: Key) -> Detection | None:
-    """Decode one tile under every profile."""
+def read(tiles: list[Aligned], key: Key) -> Detection | None:
+    """Decode the most promising of some tiles, under the profiles whose votes agree."""
     pattern, cipher = pattern_of(key), _cipher_of(key)
-    for profile in PROFILES:
-        soft = pattern.soft_bits(aligned.tile, profile)
-        for bits in coding.decode(soft, LIST_SIZE):
+    readings = [(pattern.votes(tile.tile, profile), tile, profile) for tile in tiles for profile in PROFILES]
+    readings.sort(key=lambda reading: -reading[0].agreement)
+    for votes, aligned, profile in readings[:_DECODES]:
+        if votes.agreement < _LEAST_AGREEMENT:
+            break
+        for bits in coding.decode(votes.soft, LIST_SIZE):
             payload = profile.unseal(from_bits(bits), cipher)
             if payload is not None:
-                agreement = float(np.mean(np.sign(soft) == coding.encode(bits)))
+                agreement = float(np.mean(np.sign(votes.soft) == coding.encode(bits)))
                 return Detection(payload, agreement, _geometry(aligned), key.id, profile.name)
     return None
 
@@ -142,25 +175,20 @@ def claimed_score(evidence: Evidence, key: Key, payload: bytes) -> float:
     profile = profile_for(payload)
     template = pattern_of(key).data_tile(coding.encode(message_of(payload, key)), profile)
     turns = signed_permutations()
-    return max(likeness(aligned.tile, template, turns) for aligned in evidence.alignments(key))
+    return max(likeness(aligned.tile, template, turns) for tiles in evidence.groups(key) for aligned in tiles)
 
 
 def correlation(aligned: Aligned, key: Key, payload: bytes) -> tuple[float, Profile]:
     """How strongly a tile speaks for a claimed payload, in standard deviations, and the payload's profile."""
     profile = profile_for(payload)
     code = coding.encode(message_of(payload, key))
-    soft = pattern_of(key).soft_bits(aligned.tile, profile)
+    soft = pattern_of(key).votes(aligned.tile, profile).soft
     return float(soft @ code) / (math.sqrt(float(soft @ soft)) + 1e-9), profile
 
 
 def message_of(payload: bytes, key: Key) -> coding.Bits:
     """The message bits that carry a payload. Raises MarkError when it is not 16 bytes."""
     return to_bits(profile_for(payload).seal(payload, _cipher_of(key)))
-
-
-def _aligned(plane: torch.Tensor, guess: sync.Guess, pattern: Pattern) -> Aligned:
-    to_tile = refine(plane, guess.matrix.to(plane.device), pattern.pilots).T
-    return align(fold(plane, to_tile), to_tile, pattern, _HALF_TURNS)
 
 
 @lru_cache(maxsize=32)

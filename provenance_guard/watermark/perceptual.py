@@ -6,7 +6,9 @@ the picture. All limits are met in closed form, from sums over the picture; noth
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -71,31 +73,38 @@ def amplitude(luma: torch.Tensor, strength: Strength) -> torch.Tensor:
 
 
 def activity(luma: torch.Tensor) -> torch.Tensor:
-    """Local standard deviation above a blur of 2 pixels, in levels, at most 6.
-
-    The lesser of a narrow and a wide window, so that a flat area beside an edge counts as flat.
-    """
-    detail = (luma - blur(luma, 2.0)).square()
-    narrow, wide = blur(detail, 3.0), box_blur(detail, 9)
-    return torch.minimum(narrow, wide).clamp(min=0).sqrt().clamp(max=_MOST_ACTIVITY)
+    """Local standard deviation above a blur of 2 pixels, in levels, at most 6; found at half the resolution."""
+    power = F.avg_pool2d((luma - blur(luma, 2.0)).square()[None], 2, ceil_mode=True)[0]
+    deviation = blur(power, 1.5).clamp(min=0).sqrt().clamp(max=_MOST_ACTIVITY)
+    return F.interpolate(deviation[None, None], size=luma.shape, mode="bilinear", align_corners=False)[0, 0]
 
 
 def blur(plane: torch.Tensor, sigma: float) -> torch.Tensor:
-    """Gaussian blur of a plane (H, W); the edge pixels are repeated outwards."""
-    radius = max(1, round(3 * sigma))
-    offsets = torch.arange(-radius, radius + 1, device=plane.device, dtype=plane.dtype)
-    kernel = torch.exp(-0.5 * (offsets / sigma).square())
-    kernel = (kernel / kernel.sum()).reshape(1, 1, -1, 1)
-    padded = F.pad(plane[None, None], (0, 0, radius, radius), mode="replicate")
-    down = F.conv2d(padded, kernel)
-    return F.conv2d(F.pad(down, (radius, radius, 0, 0), mode="replicate"), kernel.transpose(2, 3))[0, 0]
+    """Gaussian blur of a plane (H, W), by Fourier transform; the edge pixels are repeated outwards."""
+    height, width = plane.shape
+    margin = math.ceil(3 * sigma)
+    rows, columns = fast_length(height + 2 * margin), fast_length(width + 2 * margin)
+    around = (margin, columns - width - margin, margin, rows - height - margin)
+    padded = F.pad(plane[None, None], around, mode="replicate")[0, 0]
+    steps_y = torch.fft.fftfreq(rows, device=plane.device)
+    steps_x = torch.fft.rfftfreq(columns, device=plane.device)
+    decay = -2 * (math.pi * sigma) ** 2
+    spectrum = torch.fft.rfft2(padded)
+    spectrum *= torch.exp(decay * steps_y.square())[:, None] * torch.exp(decay * steps_x.square())
+    return torch.fft.irfft2(spectrum, s=(rows, columns))[margin : margin + height, margin : margin + width]
 
 
-def box_blur(plane: torch.Tensor, width: int) -> torch.Tensor:
-    """Mean over squares of odd ``width``; the edge pixels are repeated outwards."""
-    margin = width // 2
-    padded = F.pad(plane[None, None], (margin, margin, margin, margin), mode="replicate")
-    return F.avg_pool2d(F.avg_pool2d(padded, (width, 1), 1), (1, width), 1)[0, 0]
+@lru_cache(maxsize=256)
+def fast_length(length: int) -> int:
+    """The next length whose only prime factors are 2, 3 and 5, which Fourier transforms like."""
+    while True:
+        rest = length
+        for factor in (2, 3, 5):
+            while rest % factor == 0:
+                rest //= factor
+        if rest == 1:
+            return length
+        length += 1
 
 
 def _ssimulacra2_scale(luma: torch.Tensor, power: torch.Tensor, score: float) -> float:

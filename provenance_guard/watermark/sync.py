@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from provenance_guard.watermark.pattern import Pattern
+from provenance_guard.watermark.perceptual import fast_length
 
 SMALLEST_SCALE, LARGEST_SCALE = 0.3, 2.6
 _LONGEST_WINDOW = 640
@@ -123,11 +124,11 @@ class _Constellation:
 
 @lru_cache(maxsize=8)
 def _log_polar(window: int) -> _LogPolarGrid:
-    angles = _fast_length(math.ceil(math.pi * 0.22 * window / 0.36))
+    angles = fast_length(math.ceil(math.pi * 0.22 * window / 0.36))
     step = math.pi / angles
     rings = int(math.log(_OUTER / _INNER) / step) + 1
     logs = torch.arange(math.log(SMALLEST_SCALE), math.log(LARGEST_SCALE), step, dtype=torch.float64)
-    padded = _fast_length(rings + len(logs) + 8)
+    padded = fast_length(rings + len(logs) + 8)
     radius = _INNER * torch.exp(torch.arange(rings) * step)
     angle = torch.arange(angles)[:, None] * step
     x, y = radius * torch.cos(angle), radius * torch.sin(angle)
@@ -167,27 +168,26 @@ def _sample(power: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tens
 
 
 def _peaks(scores: torch.Tensor, most: int) -> list[tuple[float, tuple[int, int, int]]]:
-    """The ``most`` highest local maxima of planes (n, rows, columns) with their places, best first; rows wrap around."""
-    margin = _NEIGHBOURHOOD // 2
-    wrapped = torch.cat([scores[:, -margin:], scores, scores[:, :margin]], dim=1)[:, None]
-    down = F.max_pool2d(wrapped, (_NEIGHBOURHOOD, 1), 1)
-    crest = F.max_pool2d(down, (1, _NEIGHBOURHOOD), 1, (0, margin))[:, 0]
-    peaks = torch.where(scores == crest, scores, -math.inf).reshape(-1)
-    values, places = peaks.topk(min(most, len(peaks)))
+    """The highest places of planes (n, rows, columns), best first, at most ``most`` and one a neighbourhood; rows wrap around."""
     _, rows, columns = scores.shape
-    return [
-        (value, (place // (rows * columns), place // columns % rows, place % columns))
-        for value, place in zip(values.tolist(), places.tolist(), strict=True)
-    ]
+    side = _NEIGHBOURHOOD
+    padded = F.pad(scores[:, None], (0, -columns % side, 0, -rows % side), value=-math.inf)[:, 0]
+    down, across = padded.shape[1] // side, padded.shape[2] // side
+    squares = padded.reshape(-1, down, side, across, side)
+    heights = squares.amax((2, 4)).reshape(-1)
+    found: list[tuple[float, tuple[int, int, int]]] = []
+    for square in heights.topk(min(4 * most, len(heights))).indices.tolist():
+        plane, y, x = square // (down * across), square // across % down, square % across
+        within = int(squares[plane, y, :, x].argmax())
+        row, column = y * side + within // side, x * side + within % side
+        if not any(_close((plane, row, column), place, rows) for _, place in found):
+            found.append((float(padded[plane, row, column]), (plane, row, column)))
+        if len(found) == most:
+            break
+    return found
 
 
-def _fast_length(length: int) -> int:
-    """The next length whose only prime factors are 2, 3 and 5, which Fourier transforms like."""
-    while True:
-        rest = length
-        for factor in (2, 3, 5):
-            while rest % factor == 0:
-                rest //= factor
-        if rest == 1:
-            return length
-        length += 1
+def _close(one: tuple[int, int, int], other: tuple[int, int, int], rows: int) -> bool:
+    apart = abs(one[1] - other[1])
+    margin = _NEIGHBOURHOOD // 2
+    return one[0] == other[0] and min(apart, rows - apart) <= margin and abs(one[2] - other[2]) <= margin

@@ -10,7 +10,7 @@ from provenance_guard.watermark.perceptual import blur
 _MEAN_SIGMA, _DEVIATION_SIGMA = 2.0, 1.5
 _DEVIATION_FLOOR = 3.0  # Levels: about the noise that rounding and JPEG leave in flat areas.
 _CLIP = 3.0
-_SPECTRUM_WINDOW = 9
+_CELL = 3
 _SPECTRUM_FLOOR = 0.05
 _OUTLIER = 3.0
 
@@ -33,12 +33,14 @@ def residual(luma: torch.Tensor) -> torch.Tensor:
 
 
 def _smooth_power(power: torch.Tensor) -> torch.Tensor:
-    mean = _box(power)
-    return 1.1 * _box(torch.minimum(power, _OUTLIER * mean))
+    mean = _local_mean(power)
+    return 1.1 * _local_mean(torch.minimum(power, _OUTLIER * mean))
 
 
-def _box(power: torch.Tensor) -> torch.Tensor:
-    margin = _SPECTRUM_WINDOW // 2
-    rows = F.pad(power[None, None], (0, 0, margin, margin), mode="circular")
-    both = F.pad(rows, (margin, margin, 0, 0), mode="reflect")
-    return F.avg_pool2d(F.avg_pool2d(both, (_SPECTRUM_WINDOW, 1), 1), (1, _SPECTRUM_WINDOW), 1)[0, 0]
+def _local_mean(power: torch.Tensor) -> torch.Tensor:
+    """Mean over about 9 x 9 bins, found on cells of 3 x 3 (rows wrap around, columns end at both edges)."""
+    rows, columns = power.shape
+    cells = F.avg_pool2d(power[None, None], _CELL, ceil_mode=True)
+    wrapped = F.pad(F.pad(cells, (0, 0, 1, 1), mode="circular"), (1, 1, 0, 0), mode="replicate")
+    means = F.avg_pool2d(wrapped, 3, 1)
+    return F.interpolate(means, scale_factor=_CELL, mode="nearest")[0, 0, :rows, :columns]
