@@ -23,7 +23,7 @@ from PIL import Image
 from provenance_guard import __version__, files, labels, pictures
 from provenance_guard.clock import format_time, utc_now
 from provenance_guard.config import Config, Policy
-from provenance_guard.errors import KeyMissingError, MarkError
+from provenance_guard.errors import KeyMissingError, LedgerError, MarkError
 from provenance_guard.gate.placeholder import placeholder
 from provenance_guard.gate.policy import Decision, approve, decide
 from provenance_guard.gate.quarantine import Kept, Quarantine
@@ -49,6 +49,9 @@ from provenance_guard.signing import Signer
 from provenance_guard.similarity import Library, SyncReport, Verdict
 from provenance_guard.similarity.embedding import load_embedder
 from provenance_guard.watermark import KeyRing, Payload, Watermarker
+
+_PLAIN = (64, 64, 64)
+"""The colour of a placeholder when even that could not be drawn."""
 
 __all__ = ["Admission", "Approval", "Attempt", "Guard", "Release", "Sealed"]
 
@@ -220,12 +223,13 @@ class Guard:
         if not decision.withholds and policy.mark.enabled:
             payload = Payload.for_record(record_id, now).pack()
             outgoing, mark = steps.attempt("mark", lambda: self._mark(image, payload)) or (image, None)
-            decision = judge()
+        pixel_sha256 = steps.attempt("hash", lambda: pictures.pixel_sha256(outgoing)) or ""
+        decision = judge()
         record = Record(
             id=record_id,
             time=format_time(now),
             context=context,
-            pixel_sha256=pictures.pixel_sha256(outgoing),
+            pixel_sha256=pixel_sha256,
             width=image.width,
             height=image.height,
             verdict=_without_folders(verdict) if verdict else approval.verdict if approval else None,
@@ -249,7 +253,8 @@ class Guard:
             elif decision.action == "quarantine":
                 decision = decision.with_original_lost()
         if decision.withholds:
-            outgoing = placeholder(image.size, decision, record_id)
+            notice = steps.attempt("placeholder", lambda: placeholder(image.size, decision, record_id))
+            outgoing = notice or Image.new("RGB", image.size, _PLAIN)
         failures = tuple(steps.failures)
         return Release(outgoing, record, redacted, decision, verdict, event, policy, failures, kept)
 
@@ -379,6 +384,12 @@ class Guard:
         self, kind: str, body: dict[str, Json], *, record_id: str | None = None, openings: Sequence[str] = ()
     ) -> Event:
         with self._lock:
+            if self._ledger is not None and not self.config.ledger_path.exists():
+                self._ledger = None  # What is written to a deleted file is lost, and SQLite does not tell.
+                raise LedgerError(
+                    f"The ledger {self.config.ledger_path} was deleted while it was in use.",
+                    next_step="Restore it from a backup; else a new one begins with the next picture.",
+                )
             if not self._session_started:
                 self.ledger.append(events.SESSION_STARTED, _environment())
                 self._session_started = True
