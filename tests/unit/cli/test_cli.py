@@ -378,3 +378,37 @@ def _seconds(text: str) -> float:
     from datetime import datetime
 
     return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+
+
+def test_the_quarantine_from_guard_to_release(tmp_path, references, home, capsys):
+    policy = tmp_path / "policy.toml"
+    policy.write_text('mode = "quarantine"\n', "utf-8")
+    home = [*home, "--policy", str(policy)]
+    assert run_json(capsys, "quarantine", "list", *home) == (0, {"pictures": []})
+    copies = [small(ORIGINAL, tmp_path / name) for name in ("one.png", "two.png")]
+    code, document = run_json(capsys, "guard", *copies, "--references", references, "--out", tmp_path / "out", *home)
+    assert code == 3 and document["summary"] == {"blocked": 2}
+    assert [picture["kept"] for picture in document["pictures"]] == [True, True]
+    first, second = (picture["record_id"] for picture in document["pictures"])
+
+    code, listed = run_json(capsys, "quarantine", "list", *home)
+    assert code == 0 and {entry["record_id"] for entry in listed["pictures"]} == {first, second}
+    assert "near copy" in listed["pictures"][0]["reasons"][0].lower()
+    code, shown = run_json(capsys, "quarantine", "show", first[:10], "--out", tmp_path / "look", *home)
+    assert code == 0 and shown["record"]["id"] == first
+    assert Image.open(shown["picture"]).size == (320, 320) and Image.open(shown["evidence"]).size
+
+    assert run(capsys, "quarantine", "release", first, *home)[0] == 2
+    who = ("--reviewer", "Ada", "--reason", "licensed")
+    code, freed = run_json(capsys, "quarantine", "release", first, *who, "--out", tmp_path / "freed", *home)
+    assert code == 0 and freed["record_id"] == first and Path(freed["output"]).exists()
+    assert run_json(capsys, "verify", freed["output"], *home)[0] == 0
+    code, gone = run_json(capsys, "quarantine", "destroy", second, *who, *home)
+    assert (code, gone) == (0, {"record_id": second, "destroyed": True})
+    code, _, err = run(capsys, "quarantine", "show", second, *home)
+    assert code == 1 and "Destroyed at" in err and "by Ada" in err
+    assert run(capsys, "quarantine", "show", *home)[0] == 2
+    code, out, _ = run(capsys, "quarantine", "list", *home)
+    assert (code, out) == (0, "No picture is kept.\n")
+    code, log = run_json(capsys, "log", *home)
+    assert {"quarantine.released", "quarantine.destroyed"} <= {event["type"] for event in log["events"]}
