@@ -12,9 +12,10 @@ import difflib
 import re
 import sys
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
 
 from provenance_guard import paths
 from provenance_guard.errors import ConfigError
@@ -25,6 +26,9 @@ else:
     import tomli as tomllib
 
 POLICY_VERSION = 1
+
+_Key = tuple[Union[str, int], ...]
+"""Where a value stands in a TOML document: names of tables and keys, numbers in lists."""
 
 Mode = Literal["off", "warn", "quarantine", "block"]
 OnError = Literal["warn", "quarantine", "block"]
@@ -152,12 +156,35 @@ def _strictness(mode: Mode) -> int:
 
 
 @dataclass(frozen=True)
+class Authority:
+    """A time-stamping authority (RFC 3161): its address, the file with the root certificates (PEM) that its tokens must lead to,
+    and the policy (dotted OID) that they must be given under, any when empty."""
+
+    url: str
+    roots: Path
+    policy: str = ""
+
+
+@dataclass(frozen=True)
+class TimeStamping:
+    """Who is asked to date checkpoints; nobody by default, so that nothing goes out to a network.
+
+    ``calendars`` are addresses of OpenTimestamps calendars. ``minutes``: how long to wait at least before asking one again.
+    """
+
+    authorities: tuple[Authority, ...] = ()
+    calendars: tuple[str, ...] = ()
+    minutes: float = field(default=10.0, metadata={"minimum": 0.0, "maximum": 10_080.0})
+
+
+@dataclass(frozen=True)
 class Settings:
     """The user's preferences. Nothing in here can weaken a policy.
 
     ``user`` is written into the private record where the caller knows no user;
     ``device`` is ``auto`` (the one that generated), ``cpu`` or a torch device; ``embedding_model`` and
-    ``embedding_checkpoint`` name an open_clip architecture and a local weight file.
+    ``embedding_checkpoint`` name an open_clip architecture and a local weight file; ``witnesses`` are verifier keys of those
+    whose cosignatures count (``name+id+key``).
     """
 
     sidecar: bool = True
@@ -165,6 +192,8 @@ class Settings:
     device: str = "auto"
     embedding_model: str = "ViT-B-32"
     embedding_checkpoint: Path | None = None
+    timestamping: TimeStamping = field(default_factory=TimeStamping)
+    witnesses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -209,8 +238,33 @@ def load_policy(path: Path) -> Policy:
 
 
 def load_settings(path: Path) -> Settings:
-    """Read a settings file; the defaults when it does not exist. Raises ConfigError with the line."""
-    return _Document(path).build(Settings) if path.exists() else Settings()
+    """Read a settings file; the defaults when it does not exist. Relative files are taken from its own folder.
+
+    Raises ConfigError with the line.
+    """
+    if not path.exists():
+        return Settings()
+    document = _Document(path)
+    settings: Settings = document.build(Settings)
+    asked = settings.timestamping
+    places: list[tuple[str, _Key]] = [
+        *(
+            (authority.url, ("timestamping", "authorities", at, "url"))
+            for at, authority in enumerate(asked.authorities)
+        ),
+        *((calendar, ("timestamping", "calendars")) for calendar in asked.calendars),
+    ]
+    for url, key in places:
+        if not _is_address(url):
+            problem = f"{url!r} is no web address without name and password"
+            raise ConfigError(path, problem, line=document.line_of(key))
+        if [place for place, _ in places].count(url) > 1:
+            raise ConfigError(path, f"{url!r} is named twice", line=document.line_of(key))
+    authorities = tuple(
+        dataclasses.replace(authority, roots=(path.parent / authority.roots).absolute())
+        for authority in asked.authorities
+    )
+    return dataclasses.replace(settings, timestamping=dataclasses.replace(asked, authorities=authorities))
 
 
 class _Document:
@@ -236,7 +290,7 @@ class _Document:
     def build(self, kind: type) -> Any:
         return self._table(kind, self.values, ())
 
-    def line_of(self, key: tuple[str, ...]) -> int | None:
+    def line_of(self, key: _Key) -> int | None:
         """The 1-based line where the statement begins that brings a key, or a table around it, into the document."""
         while key:
             line = self._first_line_with(key)
@@ -245,7 +299,7 @@ class _Document:
             key = key[:-1]
         return None
 
-    def _first_line_with(self, key: tuple[str, ...]) -> int | None:
+    def _first_line_with(self, key: _Key) -> int | None:
         # Parsing ever more lines finds it in every notation: dotted keys, inline tables, values over several lines.
         lines, complete = self.text.split("\n"), 0
         for count in range(1, len(lines) + 1):
@@ -258,7 +312,7 @@ class _Document:
             complete = count
         return None
 
-    def _table(self, kind: type, values: dict[str, Any], prefix: tuple[str, ...]) -> Any:
+    def _table(self, kind: type, values: dict[str, Any], prefix: _Key) -> Any:
         hints = get_type_hints(kind)
         known = {item.name: item for item in dataclasses.fields(kind) if not item.metadata.get("internal")}
         for name in values:
@@ -266,10 +320,13 @@ class _Document:
                 close = difflib.get_close_matches(name, known, n=1)
                 hint = f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(known)}"
                 raise self._error((*prefix, name), f"unknown key {name!r}{hint}")
+        for name, item in known.items():
+            if name not in values and item.default is MISSING and item.default_factory is MISSING:
+                raise self._error(prefix, f"{name!r} is missing")
         chosen = {name: self._value(hints[name], known[name], value, (*prefix, name)) for name, value in values.items()}
         return kind(**chosen)
 
-    def _value(self, hint: Any, item: dataclasses.Field[Any], value: Any, key: tuple[str, ...]) -> Any:
+    def _value(self, hint: Any, item: dataclasses.Field[Any], value: Any, key: _Key) -> Any:
         if dataclasses.is_dataclass(hint) and isinstance(hint, type):
             if not isinstance(value, dict):
                 raise self._error(key, f"{item.name!r} must be a table")
@@ -280,6 +337,10 @@ class _Document:
                     key, f"{item.name} is {value!r}, must be one of {', '.join(map(repr, get_args(hint)))}"
                 )
             return value
+        if get_origin(hint) is tuple and dataclasses.is_dataclass(get_args(hint)[0]):
+            if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
+                raise self._error(key, f"{item.name} must be a list of tables")
+            return tuple(self._table(get_args(hint)[0], entry, (*key, at)) for at, entry in enumerate(value))
         if get_origin(hint) is tuple:
             folders = get_args(hint)[0] is Path
             if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
@@ -300,7 +361,7 @@ class _Document:
             raise self._error(key, f"{item.name} is {value!r}, must be text in quotes")
         return value if hint is str else self._path(value, key)
 
-    def _path(self, text: str, key: tuple[str, ...]) -> Path:
+    def _path(self, text: str, key: _Key) -> Path:
         if not text.strip() or "\0" in text:
             raise self._error(key, f"{key[-1]} holds {text!r}, which is no path")
         try:
@@ -308,13 +369,24 @@ class _Document:
         except RuntimeError:
             raise self._error(key, f"{key[-1]} holds {text!r}, and there is no such user") from None
 
-    def _error(self, key: tuple[str, ...], problem: str) -> ConfigError:
+    def _error(self, key: _Key, problem: str) -> ConfigError:
         return ConfigError(self.path, problem, line=self.line_of(key))
 
 
-def _holds(values: Any, key: tuple[str, ...]) -> bool:
+def _holds(values: Any, key: _Key) -> bool:
     for part in key:
-        if not isinstance(values, dict) or part not in values:
+        present = (
+            part in range(len(values)) if isinstance(values, list) else isinstance(values, dict) and part in values
+        )
+        if not present:
             return False
         values = values[part]
     return True
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc and url.isascii()
+    except ValueError:
+        return False

@@ -42,6 +42,12 @@ EXTRAS: dict[str, Extra] = {
         Extra(
             "safetensors.torch", "safetensors", "Weights in .safetensors files cannot be read; those in .pt files can."
         ),
+        Extra(
+            "rfc3161_client",
+            "rfc3161-client",
+            "No time tokens (RFC 3161): they can neither be asked for nor checked; `openssl ts` checks the kept ones.",
+        ),
+        Extra("opentimestamps.core.timestamp", "opentimestamps", "No OpenTimestamps proofs; everything else works."),
         Extra("pillow_avif", "pillow-avif-plugin", "AVIF pictures cannot be read, unless Pillow itself can."),
     )
 }

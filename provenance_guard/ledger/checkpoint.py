@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import dataclasses
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ MAX_SIGNATURES = 100
 MAX_SIZE = 1 << 62
 
 _ED25519 = b"\x01"
-_COSIGNATURE = b"\x04"
+COSIGNATURE = b"\x04"
 _DASH = "\u2014 "
 
 
@@ -85,6 +86,10 @@ class Checkpoint:
         """The whole note, to be stored or handed out."""
         return self.body() + "\n" + "".join(signature.line() for signature in self.signatures)
 
+    def with_signatures(self, signatures: Iterable[Signature]) -> Checkpoint:
+        """The same tree head with other signature lines."""
+        return dataclasses.replace(self, signatures=tuple(signatures))
+
     def verify(self, public_key: bytes) -> bool:
         """Whether the ledger named by ``origin`` signed this with ``public_key`` (Ed25519, 32 bytes).
 
@@ -101,7 +106,7 @@ class Checkpoint:
     def cosigned_at(self, name: str, public_key: bytes) -> int | None:
         """When the witness ``name`` saw this tree head (POSIX seconds by the witness's clock), or None when its valid
         cosignature is not there (C2SP tlog-cosignature, Ed25519)."""
-        expected = note_key_id(name, public_key, _COSIGNATURE)
+        expected = note_key_id(name, public_key, COSIGNATURE)
         for line in self.signatures:
             if (line.name, line.key_id) != (name, expected) or len(line.value) != 72:
                 continue

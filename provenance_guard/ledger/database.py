@@ -54,7 +54,32 @@ def create_ledger(connection: sqlite3.Connection) -> None:
     connection.execute("INSERT INTO identity VALUES (?)", (secrets.token_hex(16),))
 
 
-MIGRATIONS: tuple[Migration, ...] = (Migration("create_ledger", create_ledger),)
+def add_anchors(connection: sqlite3.Connection) -> None:
+    """Version 2. ``anchor`` holds what outsiders said about checkpoints (``document``: see ``anchors.anchor``), ``authority`` when
+    each of them is to be asked again."""
+    for statement in (
+        """CREATE TABLE anchor (
+            size INTEGER NOT NULL,
+            kind TEXT NOT NULL,
+            authority TEXT NOT NULL,
+            document TEXT NOT NULL,
+            PRIMARY KEY (size, kind, authority)
+        )""",
+        """CREATE TABLE authority (
+            name TEXT PRIMARY KEY,
+            next_try TEXT NOT NULL,
+            attempts INTEGER NOT NULL,
+            reason TEXT NOT NULL,
+            sentence TEXT NOT NULL
+        )""",
+    ):
+        connection.execute(statement)
+
+
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration("create_ledger", create_ledger),
+    Migration("add_anchors", add_anchors),
+)
 
 
 def open_database(path: Path, *, create: bool, migrations: Sequence[Migration] = MIGRATIONS) -> sqlite3.Connection:

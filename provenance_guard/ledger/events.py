@@ -36,6 +36,7 @@ PICTURE_SELECTED = "picture.selected"  # a person chose this attempt
 PICTURE_REJECTED = "picture.rejected"  # a person discarded this attempt
 NOTE_ADDED = "note.added"  # a person's words
 KEY_ADDED = "key.added"  # a key that signs checkpoints from here on: origin, public_key (hex)
+TIMESTAMP_ATTACHED = "timestamp.attached"  # an outsider dated a checkpoint: kind, size, authority, time, reply_sha256
 EVENT_ERASED = "event.erased"  # content of earlier events was removed: seqs, what ("private" or "whole"), reason
 
 # Body keys that are indexed, so that a picture is found by its hash: at the top level, or else inside "record".

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sqlite3
 from datetime import timedelta
 
@@ -58,7 +57,7 @@ def add_signatures(connection: sqlite3.Connection, signed: Checkpoint) -> Checkp
             next_step="Use the checkpoint as it was exported from this ledger, with the new signature below.",
         )
     new = tuple(line for line in signed.signatures if line not in stored.signatures)
-    merged = dataclasses.replace(stored, signatures=stored.signatures + new)
+    merged = stored.with_signatures(stored.signatures + new)
     Checkpoint.parse(merged.text())  # not more signatures than a reader accepts
     connection.execute("UPDATE checkpoint SET note = ? WHERE size = ?", (merged.text(), merged.size))
     return merged

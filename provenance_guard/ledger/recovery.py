@@ -57,7 +57,7 @@ def recover_ledger(damaged: Path, target: Path) -> Recovery:
 
 
 def _copy_readable(damaged: Path, copy: sqlite3.Connection) -> set[int]:
-    """Copies what SQLite can still read: rows as they are, checkpoints, the ledger's name, the count that it once had.
+    """Copies what SQLite can still read: rows as they are, checkpoints and anchors, the ledger's name, the count that it once had.
 
     Returns the numbers of rows whose content it could not read.
     """
@@ -74,6 +74,9 @@ def _copy_readable(damaged: Path, copy: sqlite3.Connection) -> set[int]:
         with suppress(sqlite3.DatabaseError):  # What comes before a damaged page is kept.
             for values in source.execute("SELECT size, time, note FROM checkpoint"):
                 copy.execute("INSERT INTO checkpoint VALUES (?, ?, ?)", values)
+        with suppress(sqlite3.DatabaseError):
+            for values in source.execute("SELECT size, kind, authority, document FROM anchor"):
+                copy.execute("INSERT INTO anchor VALUES (?, ?, ?, ?)", values)
         _keep_count(copy, expected_size(source))
     return bare
 

@@ -274,6 +274,18 @@ class Ledger:
         ):
             database.back_up(source, staged)
 
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """A write transaction, for what is kept in the ledger's file beside the events."""
+        with self._use() as connection, database.transaction(connection):
+            yield connection
+
+    @contextmanager
+    def snapshot(self) -> Iterator[sqlite3.Connection]:
+        """A read transaction, for the same."""
+        with self._use() as connection, database.snapshot(connection):
+            yield connection
+
     def __enter__(self) -> Ledger:
         return self
 

@@ -240,10 +240,10 @@ def test_an_older_file_is_brought_up_to_date_after_a_backup(filled):
         with closing(database.open_database(filled, create=False, migrations=newer)) as connection:
             assert connection.execute("SELECT count(*) FROM event WHERE colour IS NULL").fetchone() == (41,)
             history = connection.execute("SELECT version, name FROM migration").fetchall()
-            assert history == [(1, "create_ledger"), (2, "add_colour")]
-            assert database.schema_version(connection) == 2
-    assert {entry.name for entry in filled.parent.iterdir()} == {"ledger.sqlite3", "ledger.before-version-2.sqlite3"}
-    backup = filled.with_name("ledger.before-version-2.sqlite3")
+            assert history == [(1, "create_ledger"), (2, "add_anchors"), (3, "add_colour")]
+            assert database.schema_version(connection) == 3
+    assert {entry.name for entry in filled.parent.iterdir()} == {"ledger.sqlite3", "ledger.before-version-3.sqlite3"}
+    backup = filled.with_name("ledger.before-version-3.sqlite3")
     assert verify_ledger(backup).sound
     assert verify_ledger(backup).size == 41
     assert filled.read_bytes() != before
