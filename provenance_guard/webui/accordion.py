@@ -15,8 +15,11 @@ from provenance_guard.webui.door import Wish
 if TYPE_CHECKING:
     from provenance_guard.config import Mode
 
+TITLE = "Provenance Guard"
+"""The name of our script, by which its controls are found again."""
+
 _AS_SET = "as set"
-_STRICTER: dict[str, Mode] = {"warn": "warn", "block": "block"}
+_STRICTER: dict[str, Mode] = {"warn": "warn", "quarantine": "quarantine", "block": "block"}
 
 
 def build(elem_id: Callable[[str], str]) -> list[Any]:
@@ -24,7 +27,7 @@ def build(elem_id: Callable[[str], str]) -> list[Any]:
     import gradio
 
     policy = options.policy_file()
-    with gradio.Accordion("Provenance Guard", open=False, elem_id=elem_id("accordion")):
+    with gradio.Accordion(TITLE, open=False, elem_id=elem_id("accordion")):
         enabled = gradio.Checkbox(
             True,
             label="Guard this job" if policy is None else "Guard this job (the studio's policy holds in any case)",
@@ -47,7 +50,7 @@ def build_extras() -> dict[str, Any]:
     import gradio
 
     enabled = gradio.Checkbox(
-        True, label="Provenance Guard", interactive=options.policy_file() is None, elem_id="extras_provenance_guard"
+        True, label=TITLE, interactive=options.policy_file() is None, elem_id="extras_provenance_guard"
     )
     enabled.do_not_save_to_config = True
     return {"enabled": enabled}

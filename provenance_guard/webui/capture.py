@@ -108,6 +108,30 @@ def capture_picture(p: Any, index: int, parents: tuple[Parent, ...]) -> Context:
     )
 
 
+def capture_beside(p: Any, made_as: str, known: Mapping[str, Any], guard: Guard) -> Context:
+    """A picture beside the finished ones: ``made_as`` says what it is, ``known`` what its caller tells of it.
+
+    ``p`` may be anything that the host or another extension gives in that place, and None.
+    """
+    told: dict[str, Json] = {}
+    for name, field in (("prompt", "prompt"), ("negative_prompt", "negative_prompt"), ("seed", "seed")):
+        value = known.get(name, getattr(p, field, None))
+        if value not in _EMPTY:
+            told[name] = _plain(value)
+    if getattr(p, "all_seeds", None):
+        told["seeds"] = _plain(p.all_seeds)
+    is_job = hasattr(p, "outpath_samples")
+    return Context(
+        origin=_origin(p) if is_job else "webui.other",
+        parameters=(_parameters(p) | told) if is_job else told,
+        resources=resources.describe_models(p, runtime.hasher()) if is_job else (),
+        parents=tuple(_recognise(role, image, guard) for role, image in _sources(p)) if is_job else (),
+        environment=_environment() | {"options": compat.changed_options(), "made_as": made_as},
+        user=getattr(p, "user", None),
+        job=compat.current_job(),
+    )
+
+
 def capture_parents(p: Any, guard: Guard) -> tuple[Parent, ...]:
     """The pictures that a run starts from. To be read before the host prepares them (hook ``process``)."""
     return tuple(_recognise(role, image, guard) for role, image in _sources(p))
@@ -148,7 +172,8 @@ def _parameters(p: Any) -> dict[str, Json]:
         fields |= _IMG2IMG_FIELDS
     if getattr(p, "image_mask", None):
         fields |= _INPAINT_FIELDS
-    told = {snake_case(key): value for key, value in p.extra_generation_params.items() if not callable(value)}
+    extra = getattr(p, "extra_generation_params", None) or {}
+    told = {snake_case(key): value for key, value in extra.items() if not callable(value)}
     read = {name: getattr(p, field, None) for name, field in fields.items()}
     found = {name: _plain(value) for name, value in (told | {k: v for k, v in read.items() if v not in _EMPTY}).items()}
     clip_skip = compat.option("CLIP_stop_at_last_layers", 1)

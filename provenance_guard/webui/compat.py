@@ -7,14 +7,17 @@ because a host lacks something: the answer is then empty.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from modules import devices, extensions, launch_utils, paths, progress, scripts, sd_hijack, sd_vae, shared
 
 from provenance_guard.json_types import Json
+
+if TYPE_CHECKING:
+    import torch
 
 AFFECTING_OPTIONS = (
     "CLIP_stop_at_last_layers",
@@ -91,18 +94,39 @@ def interrupted() -> bool:
     return bool(shared.state.interrupted)
 
 
+def is_training() -> bool:
+    """Whether the host trains an embedding or a hypernetwork: its pictures are previews for whoever trains."""
+    return str(shared.state.job or "").replace("_", "-").startswith("train-")
+
+
+def is_save_button(p: Any) -> bool:
+    """Whether ``p`` is what the Save button makes of the browser's JSON. The host's class for it is local to a function."""
+    return type(p).__name__ == "MyObject"
+
+
 def show_activity(text: str | None) -> None:
     """What the progress bar says in front of the percentage; None clears it."""
     shared.state.textinfo = text
 
 
+def refuse_downloads(demo: Any, private: Sequence[Path]) -> None:
+    """Have Gradio refuse ``/file=`` for these folders and files, wherever they lie. ``demo`` is None without the page."""
+    if demo is not None:
+        blocked = list(getattr(demo, "blocked_paths", None) or ())
+        demo.blocked_paths = blocked + [str(path) for path in private if str(path) not in blocked]
+
+
 def device() -> torch.device:
     """The device that generates."""
+    import torch  # loaded by the host long ago
+
     return torch.device(devices.device or "cpu")
 
 
 def device_description() -> dict[str, Json]:
     """Device and number formats of the run."""
+    import torch
+
     chosen = device()
     name = torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else chosen.type
     formats = {key: str(getattr(devices, key, "")) for key in ("dtype", "dtype_unet", "dtype_vae")}
@@ -112,6 +136,8 @@ def device_description() -> dict[str, Json]:
 @lru_cache(maxsize=1)
 def versions() -> dict[str, Json]:
     """Versions and commits of host and extensions. Reads the extensions' repositories once, which takes a moment."""
+    import torch
+
     return {
         "webui": launch_utils.git_tag(),
         "webui_commit": launch_utils.commit_hash(),

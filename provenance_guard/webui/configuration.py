@@ -8,7 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from provenance_guard import paths
-from provenance_guard.config import Config, LabelPolicy, MarkPolicy, Policy, ScreenPolicy, Settings, load_policy
+from provenance_guard.config import (
+    Config,
+    LabelPolicy,
+    MarkPolicy,
+    Policy,
+    RetryPolicy,
+    ScreenPolicy,
+    Settings,
+    follow_mode,
+    load_policy,
+)
 from provenance_guard.errors import ConfigError
 from provenance_guard.webui import compat, options
 
@@ -25,6 +35,13 @@ def read_config() -> Config:
         policy=_narrow_policy(load_policy(file)) if file else _own_policy(),
         settings=_read_settings(),
     )
+
+
+def private_paths() -> list[Path]:
+    """What nobody may download: data, keys, the policy file, and what they are links to. Raises ConfigError."""
+    file = options.policy_file()
+    named = [_data_directory(), _key_directory(), *([file] if file else [])]
+    return list(dict.fromkeys([*named, *(path.resolve() for path in named)]))
 
 
 def _data_directory() -> Path:
@@ -59,23 +76,26 @@ def _parts_below(folder: Path, parent: Path) -> tuple[str, ...] | None:
 
 def _own_policy() -> Policy:
     """Without a policy file the options are the policy."""
-    mode = options.value("mode")
-    return Policy(
-        mode=mode,
-        on_error="block" if mode == "block" else "warn",
+    wanted = Policy(
+        mode=options.value("mode"),
+        previews=options.value("previews"),
         screen=ScreenPolicy(
             references=_option_references(),
             near_copy=options.value("near_copy"),
             review=min(options.value("review"), options.value("near_copy")),
         ),
+        retry=RetryPolicy(attempts=int(options.value("retry"))),
         mark=MarkPolicy(enabled=options.value("mark"), strength=options.value("strength")),
         label=LabelPolicy(enabled=options.value("label")),
     )
+    return follow_mode(wanted, {"previews"} if _wish("previews") else ())
 
 
 def _narrow_policy(policy: Policy) -> Policy:
     """A policy file with the options' wishes, as far as they are stricter. An option left at its default is no wish."""
-    narrowed = policy.narrow(mode=_wish("mode"), near_copy=_wish("near_copy"), review=_wish("review"))
+    narrowed = policy.narrow(
+        mode=_wish("mode"), previews=_wish("previews"), near_copy=_wish("near_copy"), review=_wish("review")
+    )
     references = tuple(dict.fromkeys((*policy.screen.references, *_option_references())))
     return dataclasses.replace(narrowed, screen=dataclasses.replace(narrowed.screen, references=references))
 

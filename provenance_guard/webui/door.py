@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _PLAIN = (64, 64, 64)
-_NO_PICTURE = Image.new("RGB", (1, 1))
+NO_PICTURE = Image.new("RGB", (1, 1))
+"""Stands in a ``Release`` that is only remembered."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,11 @@ class Passage:
 
     @property
     def action(self) -> str:
-        """``allow``, ``warn`` or ``block``."""
+        """What was decided: ``allow``, ``warn``, or how the picture was withheld."""
+        decided = self.release.decision if self.release else None
         if self.withheld:
-            return "block"
-        return self.release.decision.action if self.release else "warn"
+            return decided.action if decided and decided.withholds else "block"
+        return decided.action if decided else "warn"
 
     @property
     def mark(self) -> Literal["none", "weak", "sound"]:
@@ -89,33 +91,44 @@ def admit(capture: Callable[[Guard], Context]) -> tuple[str, ...]:
         return (explain("The run could not be logged", error),)
 
 
-def release(image: Image.Image, capture: Callable[[Guard], Context], wish: Wish) -> tuple[Image.Image, Passage]:
+def release(
+    image: Image.Image, capture: Callable[[Guard], Context], wish: Wish, *, stamp: bool = True
+) -> tuple[Image.Image, Passage]:
     """Screen, mark and record a finished picture; ``capture`` tells what is known about it.
 
-    Returns all that may leave, and how it came out.
+    ``stamp`` False leaves the picture and its file without mark and label. Returns all that may leave, and how it came out.
     """
     try:
         guard = _guard()
         policy = guard.config.policy.narrow(mode=wish.mode)
-        if wish.mode == "block":
-            policy = dataclasses.replace(policy, on_error="block")
+        if not stamp:
+            mark, label = (
+                dataclasses.replace(policy.mark, enabled=False),
+                dataclasses.replace(policy.label, enabled=False),
+            )
+            policy = dataclasses.replace(policy, mark=mark, label=label)
         passed = guard.release(image, capture(guard), policy=policy)
     except Exception as error:
         return refuse(image, error, wish)
-    slim = dataclasses.replace(passed, image=_NO_PICTURE)
+    slim = dataclasses.replace(passed, image=NO_PICTURE)
     return passed.image, Passage(passed.decision.withholds, tuple(passed.decision.reasons), slim)
 
 
 def refuse(image: Image.Image, error: Exception, wish: Wish) -> tuple[Image.Image, Passage]:
     """What ``on_error`` says about a picture when the guard itself could not be asked."""
     message = explain("The picture could not be guarded", error)
-    if wish.mode == "block" or blocks_on_error():
-        return _notice(image.size, message), Passage(True, (message,))
+    if wish.mode in ("quarantine", "block") or blocks_on_error():
+        return replace(image.size, message)
     return image, Passage(False, (message,))
 
 
-def seal(image: Image.Image, passage: Passage, requested: str) -> Passage:
-    """Finish the file that the host wrote for ``image`` when ``requested`` was asked for. Returns how that came out.
+def replace(size: tuple[int, int], message: str) -> tuple[Image.Image, Passage]:
+    """A notice in the place of a picture that must not leave, whatever the policy says."""
+    return _notice(size, message), Passage(True, (message,))
+
+
+def seal(image: Image.Image | None, passage: Passage, requested: str) -> Passage:
+    """Finish the file that the host wrote for ``image`` (None: it is gone already) when ``requested`` was asked for. Returns how that came out.
 
     When the policy withholds a picture whose file could not be sealed, the pixels in memory are covered too: the host
     still has them for gallery and API.
@@ -129,13 +142,13 @@ def seal(image: Image.Image, passage: Passage, requested: str) -> Passage:
         troubles, withheld = sealed.failures, sealed.withheld
     except Exception as error:
         troubles = (explain(f"{path.name} could not be labelled and logged", error),)
-        withheld = passage.release.policy.on_error == "block"
+        withheld = passage.release.policy.withholds_on_error
         if withheld:
             with suppress(OSError):
                 path.unlink(missing_ok=True)
     for trouble in troubles:
         logger.warning("%s: %s", path.name, trouble)
-    if withheld:
+    if withheld and image is not None:
         image.paste(_notice(image.size, " ".join(troubles)).convert(image.mode))
     return dataclasses.replace(passage, withheld=passage.withheld or withheld, messages=(*passage.messages, *troubles))
 
@@ -151,9 +164,9 @@ def blocks_on_error() -> bool:
     try:
         from provenance_guard.webui import configuration
 
-        return configuration.read_config().policy.on_error == "block"
+        return configuration.read_config().policy.withholds_on_error
     except Exception:
-        return options.policy_file() is not None or options.value("mode") == "block"
+        return options.policy_file() is not None or options.value("mode") in ("quarantine", "block")
 
 
 def _notice(size: tuple[int, int], message: str) -> Image.Image:
@@ -167,12 +180,10 @@ def _notice(size: tuple[int, int], message: str) -> Image.Image:
 
 
 def explain(what: str, error: Exception) -> str:
-    """One sentence or two for the user: what could not be done, why, and what to do when that is known."""
-    from provenance_guard.errors import GuardError
-
-    if isinstance(error, GuardError):
+    """One sentence or two for the user: what could not be done, why, and what to do when that is known. Never raises."""
+    logger.error("%s: %s", what, error, exc_info=None if hasattr(error, "next_step") else error)
+    if hasattr(error, "next_step"):  # a GuardError, whose module may be what is missing
         return f"{what}: {error}"
-    logger.error("%s", what, exc_info=error)
     if isinstance(error, ModuleNotFoundError):
         return f"{what}: the package {error.name!r} is missing. Restart the WebUI and look at what install.py says."
     return f"{what}: {type(error).__name__}: {error}"

@@ -1,17 +1,17 @@
-"""What is remembered of one job of the host while it runs, and of the pictures that came out of the door.
+"""What is remembered of one job of the host while it runs.
 
-It is kept on the host's own objects, so that it lives exactly as long as they do.
+It is kept on the host's own object ``p``, so that it lives exactly as long as that does.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image
-
+from provenance_guard.webui import accordion
 from provenance_guard.webui.door import Passage, Wish
 
 if TYPE_CHECKING:
@@ -23,30 +23,41 @@ DECISION_KEY = "Provenance decision"
 """Infotext keys of a picture's record id, and of what was decided unless it was simply allowed."""
 
 _JOB = "provenance_guard_job"
-_PASSAGE = "provenance_guard_passage"
 
 
 @dataclass
 class Job:
-    """One ``process_images`` call. ``passages`` are kept by (batch number, position in the batch)."""
+    """One ``process_images`` call. ``passages`` are kept by (batch number, position in the batch), ``others`` are those of
+    pictures beside the finished ones: intermediate files, joined pictures, what another extension added."""
 
     wish: Wish = field(default_factory=Wish)
     parents: tuple[Parent, ...] | None = None
     passages: dict[tuple[int, int], Passage] = field(default_factory=dict)
+    others: list[tuple[str, Passage]] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
+    finished: bool = False
+
+    def holds(self, passage: Passage | None) -> bool:
+        """Whether a finished picture of this very job came out of the door that way."""
+        return passage is not None and any(passage is known for known in self.passages.values())
 
     def replace(self, old: Passage, new: Passage) -> None:
         """Sealing told more about a passage."""
         self.passages = {position: new if passage is old else passage for position, passage in self.passages.items()}
+        self.others = [(what, new if passage is old else passage) for what, passage in self.others]
 
     def summary(self) -> list[str]:
         """What the user reads under the gallery: every message, then one line about the whole."""
         ordered = [self.passages[position] for position in sorted(self.passages)]
-        lines = [*self.troubles]
+        lines = list(dict.fromkeys(self.troubles))
         for number, passage in enumerate(ordered, start=1):
             lines += [f"Picture {number}: {message}" for message in passage.messages]
+        for what, passage in self.others:
+            lines += [f"{what[:1].upper()}{what[1:]}: {message}" for message in passage.messages]
         if ordered:
             lines.append(f"Provenance Guard, {_count(ordered)}")
+        if self.others:
+            lines.append(f"Provenance Guard, besides: {_count([passage for _, passage in self.others])}")
         return lines
 
     def infotext_id(
@@ -59,7 +70,7 @@ class Job:
     def infotext_decision(
         self, *, p: Any, index: int, all_seeds: list[int], use_main_prompt: bool, **_: object
     ) -> str | None:
-        """``warn`` or ``block``; nothing for a picture that was simply allowed."""
+        """What was decided; nothing for a picture that was simply allowed."""
         passage = self._infotext_passage(p, index, all_seeds, use_main_prompt)
         return passage.action if passage and passage.action != "allow" else None
 
@@ -79,18 +90,54 @@ def start(p: Any, wish: Wish) -> Job:
 
 
 def of(p: Any) -> Job:
-    """The job of ``p``; a new one with no wishes when its start was missed."""
-    return getattr(p, _JOB, None) or start(p, Wish())
+    """The job of ``p``; a new one, with the wishes of our accordion, when its start was missed."""
+    return getattr(p, _JOB, None) or start(p, wish_of(p))
 
 
-def remember(image: Image.Image, passage: Passage) -> None:
-    """Tie ``passage`` to this very picture object; a copy of it is not what was released, and does not inherit it."""
-    setattr(image, _PASSAGE, passage)
+def wish_of(p: Any) -> Wish:
+    """What our accordion said for ``p``, whether or not our hooks were called; no wish when it cannot be found."""
+    for script in getattr(getattr(p, "scripts", None), "alwayson_scripts", None) or ():
+        if script.title() == accordion.TITLE:
+            return accordion.read_wish(list(getattr(p, "script_args", None) or ())[script.args_from : script.args_to])
+    return Wish()
 
 
-def passage_of(image: Image.Image) -> Passage | None:
-    """How this very picture object came out of the door; None when it did not pass."""
-    return getattr(image, _PASSAGE, None)
+@dataclass(frozen=True)
+class Work:
+    """What the host is doing: its ``p``, and the job that is told of pictures made meanwhile."""
+
+    p: Any
+    job: Job
+
+
+_running: list[Work] = []
+"""The innermost last. The host's queue lets only one job run at a time."""
+
+
+@contextmanager
+def running(p: Any, job: Job) -> Iterator[None]:
+    """While the host works on ``p``."""
+    _running.append(Work(p, job))
+    try:
+        yield
+    finally:
+        _running.pop()
+
+
+def current() -> Work | None:
+    """What the host is doing; None between jobs."""
+    return _running[-1] if _running else None
+
+
+def with_id(infotext: str, passage: Passage) -> str:
+    """``infotext`` with the record id and the decision of ``passage`` in the place of those of another picture."""
+    head, _, last = infotext.rpartition("\n")
+    pairs = [pair for pair in last.split(", ") if not pair.startswith((f"{ID_KEY}: ", f"{DECISION_KEY}: "))]
+    if passage.record_id is not None:
+        pairs.append(f"{ID_KEY}: {passage.record_id}")
+    if passage.action != "allow":
+        pairs.append(f"{DECISION_KEY}: {passage.action}")
+    return f"{head}\n{', '.join(filter(None, pairs))}" if head else ", ".join(filter(None, pairs))
 
 
 def _count(passages: Sequence[Passage]) -> str:

@@ -6,11 +6,12 @@ can be set through the API (``restrict_api``) and none is filled in from pasted 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from modules import shared
+from modules import extensions, shared
 
 from provenance_guard import paths
 from provenance_guard.webui import compat
@@ -37,8 +38,23 @@ OPTIONS = (
         "warn",
         "What happens to a near-copy of a reference",
         "Radio",
-        {"choices": ["off", "warn", "block"]},
-        "off: nothing is compared; a policy file may demand more",
+        {"choices": ["off", "warn", "quarantine", "block"]},
+        "off: nothing is compared; quarantine: withheld, but kept for a reviewer; a policy file may demand more",
+    ),
+    Option(
+        "retry",
+        0,
+        "How often a near-copy is generated anew with another seed first",
+        "Slider",
+        {"minimum": 0, "maximum": 20, "step": 1},
+    ),
+    Option(
+        "previews",
+        "allow",
+        "Live previews, which show a picture before it is compared",
+        "Radio",
+        {"choices": ["allow", "blur", "off"]},
+        "off by itself where near-copies are withheld",
     ),
     Option(
         "references",
@@ -116,3 +132,18 @@ def policy_file() -> Path | None:
     """The policy file named by ``--provenance-policy`` or ``$PROVENANCE_GUARD_POLICY``."""
     chosen = compat.flag("provenance_policy")
     return Path(chosen).absolute() if chosen else paths.policy_file()
+
+
+def keep_us_enabled(original: Callable[..., None], opts: Any, key: str, new: Any) -> None:
+    """``Options.__setattr__``: under a policy file nobody switches us off in the Extensions tab or over the API."""
+    if key in ("disabled_extensions", "disable_all_extensions") and policy_file() is not None:
+        ours = _our_names()
+        new = [name for name in new if name not in ours] if isinstance(new, (list, tuple)) else "none"
+    original(opts, key, new)
+
+
+def _our_names() -> set[str]:
+    """How the host calls the folder that we lie in."""
+    here = Path(__file__).resolve().parents[2]
+    found = {entry.name for entry in extensions.extensions if Path(entry.path).resolve() == here}
+    return found | {here.name, "sd-webui-provenance-guard"}

@@ -71,5 +71,5 @@ def model_files(p: Any) -> Iterator[ModelFile]:
 
 def _embeddings_used(p: Any) -> list[str]:
     """The host tells the embeddings that it met in the prompts as ``name: hash, name: hash``."""
-    told = p.extra_generation_params.get("TI hashes")
+    told = (getattr(p, "extra_generation_params", None) or {}).get("TI hashes")
     return [pair.split(":")[0].strip() for pair in told.split(",")] if isinstance(told, str) else []

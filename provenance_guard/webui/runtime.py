@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from provenance_guard.webui import compat, configuration
+from provenance_guard.webui import compat, configuration, sealing
 
 if TYPE_CHECKING:
     from provenance_guard.config import Config
@@ -52,8 +52,10 @@ def hasher() -> ResourceHasher:
 
 
 def warm_up() -> None:
-    """In the background: import the heavy parts, read the references and the extensions' commits."""
+    """In the background: import the heavy parts, read the references and the extensions' commits, and finish what an
+    earlier process left."""
     _in_background(_prepare)
+    _in_background(sealing.resume)
 
 
 def hash_soon(*files: Path | None) -> None:

@@ -23,9 +23,10 @@ class FakeHost:
     keys: Path
     modules: Any
 
-    def load_extension(self) -> None:
-        """Start, or "Reload UI"."""
-        self.modules.scripts.load_scripts(PROJECT)
+    def load_extension(self, *others: Path) -> None:
+        """Start, or "Reload UI"; ``others`` are extensions that the host loads after us."""
+        self.call("script_unloaded")
+        self.modules.scripts.load_scripts(PROJECT, *others)
 
     def call(self, kind: str, *arguments: Any) -> list[Any]:
         """Run the callbacks of one kind."""
@@ -51,18 +52,33 @@ class FakeHost:
         return job
 
     def generate(self, job: Any, *controls: Any) -> Any:
-        """Run a job; ``controls`` are the values of our accordion's controls."""
+        """Run a job and wait for its files; ``controls`` are the values of our accordion's controls."""
         for script in job.scripts.alwayson_scripts:
             script.args_from, script.args_to = 0, len(controls)
         job.script_args = list(controls)
-        return self.modules.processing.process_images(job)
+        try:
+            return self.modules.processing.process_images(job)
+        finally:
+            self.flush()
+
+    def run_script(self, job: Any, script: Any) -> Any:
+        """Run a job with a selected script."""
+        job.scripts.selectable_scripts.append(script)
+        return job.scripts.run(job, len(job.scripts.selectable_scripts))
+
+    def flush(self) -> None:
+        """Wait until what runs behind is done."""
+        from provenance_guard.webui import sealing
+
+        assert sealing.flush(20)
 
     def reported(self) -> list[str]:
         """What the host printed and forgot."""
         return self.modules.errors.reported
 
     def ledger_events(self) -> list[Any]:
-        """All events in order."""
+        """All events in order, when what runs behind is done."""
+        self.flush()
         from provenance_guard.webui import runtime
 
         return list(runtime.guard().ledger.events())
@@ -77,10 +93,11 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHost]:
     import modules
     import networks
     from modules import errors, images, postprocessing, processing, script_callbacks, scripts, shared
+    from modules.api import api
 
     assert Path(modules.__file__).is_relative_to(HOST)
     assert Path(networks.__file__).is_relative_to(HOST)
-    assert all((errors, images, postprocessing, processing, script_callbacks, scripts, shared))
+    assert all((errors, images, postprocessing, processing, script_callbacks, scripts, shared, api))
     from modules import paths
 
     paths.data_path = str(tmp_path / "webui")
@@ -93,6 +110,9 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHost]:
 
 
 def _close_guard() -> None:
+    sealing = sys.modules.get("provenance_guard.webui.sealing")
+    if sealing is not None:
+        sealing.flush(20)
     runtime = sys.modules.get("provenance_guard.webui.runtime")
     if runtime is not None and runtime._guard is not None:
         runtime._guard.close()

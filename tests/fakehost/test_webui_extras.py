@@ -23,9 +23,11 @@ def picture(host):
 
 
 def extras(host, image, *, enabled=None, save_output=True):
-    return host.modules.postprocessing.run_postprocessing(
+    (result,) = host.modules.postprocessing.run_postprocessing(
         image, {NAME: {"enabled": enabled}}, folder=str(host.outputs), save_output=save_output
     )
+    host.flush()
+    return result
 
 
 def last_record(host):

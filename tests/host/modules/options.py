@@ -57,7 +57,7 @@ class Options:
     def set(self, key: str, value: Any, is_api: bool = False, run_callbacks: bool = True) -> bool:
         if is_api and self.data_labels[key].restrict_api:
             return False
-        self.data[key] = value
+        setattr(self, key, value)
         return True
 
     def add_option(self, key: str, info: OptionInfo) -> None:

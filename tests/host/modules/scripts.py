@@ -30,6 +30,8 @@ class Script:
 
     def ui(self, is_img2img: bool) -> Any: ...
 
+    def run(self, p: Any, *args: Any) -> Any: ...
+
     def show(self, is_img2img: bool) -> Any:
         return True
 
@@ -49,14 +51,48 @@ class Script:
     def postprocess(self, p: Any, processed: Any, *args: Any) -> None: ...
 
 
+class PostProcessMaskOverlayArgs:
+    def __init__(self, index: int, mask_for_overlay: Image.Image | None, overlay_image: Image.Image | None) -> None:
+        self.index = index
+        self.mask_for_overlay = mask_for_overlay
+        self.overlay_image = overlay_image
+
+
 class ScriptRunner:
     def __init__(self, classes: list[type[Script]], *, is_img2img: bool) -> None:
-        self.alwayson_scripts = [script_class() for script_class in classes]
-        for script in self.alwayson_scripts:
+        self.alwayson_scripts: list[Script] = []
+        self.selectable_scripts: list[Script] = []
+        for script_class in classes:
+            script = script_class()
             script.is_img2img = is_img2img
+            visible = script.show(is_img2img)
+            kind = self.alwayson_scripts if visible is AlwaysVisible else self.selectable_scripts
+            kind.append(script)
 
-    def call(self, hook: str, p: Any, *arguments: Any, **named: Any) -> None:
-        """Run one hook of every script (the host has a method for each)."""
+    def run(self, p: Any, *args: Any) -> Any:
+        if not args or not args[0]:
+            return None
+        return self.selectable_scripts[args[0] - 1].run(p)
+
+    def before_process(self, p: Any) -> None:
+        self._call("before_process", p)
+
+    def process(self, p: Any) -> None:
+        self._call("process", p)
+
+    def process_batch(self, p: Any, **kwargs: Any) -> None:
+        self._call("process_batch", p, **kwargs)
+
+    def postprocess_image(self, p: Any, pp: PostprocessImageArgs) -> None:
+        self._call("postprocess_image", p, pp)
+
+    def postprocess_image_after_composite(self, p: Any, pp: PostprocessImageArgs) -> None:
+        self._call("postprocess_image_after_composite", p, pp)
+
+    def postprocess(self, p: Any, processed: Any) -> None:
+        self._call("postprocess", p, processed)
+
+    def _call(self, hook: str, p: Any, *arguments: Any, **named: Any) -> None:
         for script in self.alwayson_scripts:
             try:
                 getattr(script, hook)(p, *arguments, *p.script_args[script.args_from : script.args_to], **named)
@@ -66,22 +102,26 @@ class ScriptRunner:
 
 scripts_data: list[type[Script]] = []
 postprocessing_scripts_data: list[type[scripts_postprocessing.ScriptPostprocessing]] = []
+scripts_postproc = scripts_postprocessing.ScriptPostprocessingRunner()
 
 
-def load_scripts(extension: Path) -> None:
-    """Execute an extension's ``scripts/*.py`` anew, as at start and at "Reload UI"."""
+def load_scripts(*extensions: Path) -> None:
+    """Execute the extensions' ``scripts/*.py`` anew, as at start and at "Reload UI"."""
+    global scripts_postproc
     scripts_data.clear()
     postprocessing_scripts_data.clear()
     script_callbacks.clear_callbacks()
-    for path in sorted((extension / "scripts").glob("*.py")):
-        search_path = sys.path
-        sys.path = [str(extension), *sys.path]
-        try:
-            _register(_execute(path))
-        except Exception:
-            errors.report(f"Error loading script: {path.name}", exc_info=True)
-        finally:
-            sys.path = search_path
+    for extension in extensions:
+        for path in sorted((extension / "scripts").glob("*.py")):
+            search_path = sys.path
+            sys.path = [str(extension), *sys.path]
+            try:
+                _register(_execute(path))
+            except Exception:
+                errors.report(f"Error loading script: {path.name}", exc_info=True)
+            finally:
+                sys.path = search_path
+    scripts_postproc = scripts_postprocessing.ScriptPostprocessingRunner()
 
 
 def _execute(path: Path) -> dict[str, Any]:
@@ -95,7 +135,7 @@ def _execute(path: Path) -> dict[str, Any]:
 
 def _register(names: dict[str, Any]) -> None:
     for value in names.values():
-        if inspect.isclass(value) and issubclass(value, Script):
+        if inspect.isclass(value) and issubclass(value, Script) and value is not Script:
             scripts_data.append(value)
         elif inspect.isclass(value) and issubclass(value, scripts_postprocessing.ScriptPostprocessing):
             postprocessing_scripts_data.append(value)

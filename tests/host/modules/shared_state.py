@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class State:
     interrupted = False
     skipped = False
+    stopping_generation = False
     job = ""
     textinfo: str | None = None
+    current_image: Any = None
+    id_live_preview = 0
+
+    def begin(self, job: str = "(unknown)") -> None:
+        self.current_image = None
+        self.id_live_preview = 0
+        self.interrupted = self.skipped = False
+        self.textinfo = None
+        self.job = job
+
+    def assign_current_image(self, image: Any) -> None:
+        self.current_image = image
+        self.id_live_preview += 1

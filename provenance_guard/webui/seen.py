@@ -1,0 +1,93 @@
+"""Which pictures may pass without being asked again: those that came out of the door, and those that a user brought.
+
+Pictures are known by their pixels, because the host copies, converts and rereads its objects. Nothing here keeps pixels
+alive. Imports nothing heavy: a picture that cannot be told by its pixels is simply not known.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING, TypeVar
+
+from PIL import Image
+
+if TYPE_CHECKING:
+    from provenance_guard.webui.door import Passage
+
+T = TypeVar("T")
+
+_PICTURES = 20_000
+_PASSAGES = 500
+_PREVIEWS = 100
+"""So many are remembered of each kind; the oldest are forgotten, and a forgotten picture is simply examined again."""
+
+_lock = threading.Lock()
+_known: OrderedDict[str, None] = OrderedDict()
+_passages: OrderedDict[str, Passage] = OrderedDict()
+_previews: OrderedDict[str, None] = OrderedDict()
+
+
+def remember(image: Image.Image, passage: Passage | None = None) -> None:
+    """These pixels may leave. ``passage`` tells how they came out of the door; None when they need none (an upload, a grid
+    of pictures that passed)."""
+    key = _key(image)
+    if key is None:
+        return
+    with _lock:
+        _keep(_known, key, None, _PICTURES)
+        if passage is not None:
+            _keep(_passages, key, passage, _PASSAGES)
+
+
+def remember_preview(image: Image.Image) -> None:
+    """The policy lets this live preview be shown. That says nothing about the finished picture."""
+    key = _key(image)
+    if key is not None:
+        with _lock:
+            _keep(_previews, key, None, _PREVIEWS)
+
+
+def knows(image: Image.Image) -> bool:
+    """Whether these pixels may leave as they are. A picture of one colour shows nothing and may."""
+    key = _key(image)
+    return key is not None and (key in _known or _is_blank(image))
+
+
+def knows_preview(image: Image.Image) -> bool:
+    """Whether these pixels are a live preview that may be shown."""
+    return _key(image) in _previews
+
+
+def passage_of(image: Image.Image) -> Passage | None:
+    """How these pixels came out of the door; None when they did not, or too long ago."""
+    key = _key(image)
+    return _passages.get(key) if key is not None else None
+
+
+def forget_all() -> None:
+    """For an unloaded extension."""
+    with _lock:
+        for kept in (_known, _passages, _previews):
+            kept.clear()
+
+
+def _key(image: Image.Image) -> str | None:
+    try:
+        from provenance_guard.pictures import pixel_sha256
+
+        return pixel_sha256(image)
+    except Exception:  # a mode that cannot be converted, a file cut short, a broken installation
+        return None
+
+
+def _is_blank(image: Image.Image) -> bool:
+    extrema = image.convert("RGBA").getextrema()
+    return all(low == high for low, high in extrema)
+
+
+def _keep(kept: OrderedDict[str, T], key: str, value: T, limit: int) -> None:
+    kept[key] = value
+    kept.move_to_end(key)
+    while len(kept) > limit:
+        kept.popitem(last=False)
