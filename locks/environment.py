@@ -37,6 +37,7 @@ VERBS = (
     "log",
     "show",
     "verify",
+    "export",
     "watch",
     "ui",
     "doctor",

@@ -60,10 +60,8 @@ class Signer:
 
     @property
     def public_pem(self) -> bytes:
-        """The public key as PEM SubjectPublicKeyInfo, what ``openssl pkey -pubin`` reads."""
-        return self._private_key.public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
+        """The public key as PEM SubjectPublicKeyInfo: see ``public_pem``."""
+        return public_pem(self._public_bytes)
 
     @property
     def key_id(self) -> str:
@@ -78,6 +76,13 @@ class Signer:
 def key_id(public_key: bytes) -> str:
     """The name of a public key: SHA-256 of its 32 raw bytes, as 64 hex digits."""
     return hashlib.sha256(public_key).hexdigest()
+
+
+def public_pem(public_key: bytes) -> bytes:
+    """A raw public key (32 bytes) as PEM SubjectPublicKeyInfo, what ``openssl pkey -pubin`` reads. Raises ValueError."""
+    return Ed25519PublicKey.from_public_bytes(public_key).public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
 
 
 def verify(public_key: bytes, signature: bytes, message: bytes) -> bool:

@@ -26,6 +26,7 @@ _MODULES = {
     "log": "reading",
     "show": "reading",
     "verify": "reading",
+    "export": "exporting",
     "doctor": "tending",
     "ui": "tending",
 }

@@ -58,6 +58,25 @@ def build_parser() -> argparse.ArgumentParser:
     show = _verb(verbs, "show", "show one record in full")
     show.add_argument("record", metavar="RECORD", help="record id, or its first characters")
 
+    export = _verb(verbs, "export", "hand out evidence about one picture: a sidecar, a graph or a dossier")
+    export.add_argument("record", metavar="RECORD|FILE", help="record id or its first characters, picture, or sidecar")
+    export.add_argument(
+        "--format", choices=("sidecar", "prov-json", "dossier"), default="sidecar", help="default: sidecar"
+    )
+    export.add_argument(
+        "--profile",
+        choices=("full", "redacted", "proof"),
+        default="redacted",
+        help="how much is told: everything, all but private fields (default), or only that there is a record",
+    )
+    export.add_argument(
+        "--disclose", action="append", default=[], metavar="FIELDS", help="private fields to open, as prompt,seed"
+    )
+    export.add_argument(
+        "--pictures", type=Path, action="append", default=[], metavar="DIR", help="where to look for picture files"
+    )
+    export.add_argument("--out", type=Path, metavar="FILE", help="what to write; a dossier can be a folder, too")
+
     _pictures(_verb(verbs, "verify", "check pictures, their sidecars or a ledger: each question with its own verdict"))
 
     watch = _verb(verbs, "watch", "guard every picture that appears in a folder, whatever program writes it")

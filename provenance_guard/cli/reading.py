@@ -62,11 +62,13 @@ def verify(arguments: argparse.Namespace) -> int:
     """``verify FILES...``: exit 1 when something that could be checked does not hold."""
     from provenance_guard.batch import find_pictures
     from provenance_guard.guard import Guard
+    from provenance_guard.review.dossier_check import is_dossier
     from provenance_guard.review.verification import Verification, verify_file
 
     results: list[Verification] = []
     with Guard(read_config(arguments)) as door:
-        for path in track(find_pictures(arguments.pictures), "verify"):
+        named = [path for one in arguments.pictures for path in ([one] if is_dossier(one) else find_pictures([one]))]
+        for path in track(named, "verify"):
             results.append(verify_file(path, door))
     if arguments.json:
         print_json({"pictures": [result.to_json() for result in results]})

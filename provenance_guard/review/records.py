@@ -9,12 +9,19 @@ from typing import Any
 from provenance_guard.errors import LedgerError
 from provenance_guard.ledger import Event, Ledger, events
 
-RECORD_EVENTS = (events.PICTURE_RELEASED, events.PICTURE_BLOCKED)
+RECORD_EVENTS = (events.PICTURE_RELEASED, events.PICTURE_BLOCKED, events.PICTURE_IMPORTED)
+FILE_EVENTS = (events.PICTURE_SAVED, events.PICTURE_IMPORTED)
 
 
 def find_release(ledger: Ledger, record_id: str) -> Event | None:
     """The event with which a record came into the ledger."""
     return next((event for event in ledger.events(record_id=record_id) if event.type in RECORD_EVENTS), None)
+
+
+def find_file_event(ledger: Ledger, record_id: str) -> Event | None:
+    """The last event that names the file of a record, and its hashes."""
+    found = ledger.events(record_id=record_id, newest_first=True)
+    return next((event for event in found if event.type in FILE_EVENTS), None)
 
 
 def complete_record_id(ledger: Ledger, prefix: str) -> str:

@@ -18,6 +18,7 @@ from provenance_guard.guard import Guard
 from provenance_guard.ledger import Event, Ledger, events, verify_ledger, verify_proof
 from provenance_guard.ledger.anchors.testimony import Testimony
 from provenance_guard.provenance.sidecar import SUFFIX, Sidecar, picture_path, read_sidecar, sidecar_path
+from provenance_guard.review.dossier_check import is_dossier, verify_dossier
 from provenance_guard.review.records import find_release
 from provenance_guard.review.verdicts import (
     Finding,
@@ -272,6 +273,7 @@ class _Examination:
 
 _KINDS: tuple[tuple[Callable[[Path], bool], Callable[[Path, Guard, Trust | None], Verification]], ...] = (
     (lambda path: path.suffix == ".sqlite3", verify_ledger_file),
+    (is_dossier, lambda path, guard, trust: verify_dossier(path, guard, trust, verify_picture)),
 )
 
 
