@@ -26,7 +26,8 @@ SYSTEMS = {
 }
 INTEL_MAC = {"x86_64-apple-darwin": "sys_platform == 'darwin' and platform_machine == 'x86_64'"}
 # The extras of pyproject.toml in each set. A set's file lists what it adds to the sets before it.
-SETS = {"core": [], "ui": ["ui"], "test": ["ui", "clip", "test"], "check": ["ui", "clip", "test", "lint"]}
+_TESTED = ["ui", "clip", "tsa", "ots", "test"]
+SETS = {"core": [], "ui": ["ui"], "test": _TESTED, "check": [*_TESTED, "lint"]}
 BROUGHT_BY_PYTORCH = re.compile(r"(nvidia|cuda)-|triton$")
 
 Pins = dict[str, str]
