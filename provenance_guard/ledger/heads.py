@@ -18,6 +18,8 @@ CHECKPOINT_INTERVAL = timedelta(minutes=10)
 def checkpoint_due(connection: sqlite3.Connection, size: int) -> bool:
     """Whether so many events, or one for so long, have no checkpoint over them yet."""
     covered = int(connection.execute("SELECT coalesce(max(size), 0) FROM checkpoint").fetchone()[0])
+    if size == covered:
+        return False
     if size - covered >= CHECKPOINT_EVENTS:
         return True
     waiting_since = tables.event_time(connection, covered)

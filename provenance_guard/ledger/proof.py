@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from provenance_guard.errors import LedgerError
@@ -12,20 +12,32 @@ from provenance_guard.ledger import merkle
 from provenance_guard.ledger.checkpoint import Checkpoint
 
 PROOF_VERSION = 1
+EVENT_MEMBER = "event"
 
 
 @dataclass(frozen=True)
 class Proof:
-    """The path from a leaf to the root that ``checkpoint`` signs. ``index`` is the event's sequence number."""
+    """The path from a leaf to the root that ``checkpoint`` signs. ``index`` is the event's sequence number.
+
+    ``event`` are the event's stored bytes, when they come along: they show what the leaf is.
+    """
 
     index: int
     leaf_hash: bytes
     path: tuple[bytes, ...]
     checkpoint: Checkpoint
+    event: bytes | None = field(default=None, repr=False)
+
+    @property
+    def included(self) -> bool:
+        """Whether the path leads from the leaf to the checkpoint's root (RFC 9162, section 2.1.3.2)."""
+        size, root = self.checkpoint.size, self.checkpoint.root
+        return merkle.verify_inclusion(self.leaf_hash, self.index, size, self.path, root)
 
     def to_json(self) -> dict[str, Json]:
-        """Plain JSON: hashes as 64 hex digits, the checkpoint as its text. It holds nothing of the event's content."""
-        return {
+        """Plain JSON: hashes as 64 hex digits, the checkpoint and the event as their texts. Without ``event``, it holds nothing of
+        the event's content."""
+        document: dict[str, Json] = {
             "version": PROOF_VERSION,
             "index": self.index,
             "tree_size": self.checkpoint.size,
@@ -33,6 +45,7 @@ class Proof:
             "path": [node.hex() for node in self.path],
             "checkpoint": self.checkpoint.text(),
         }
+        return document if self.event is None else {**document, EVENT_MEMBER: self.event.decode("utf-8")}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Proof:
@@ -53,7 +66,12 @@ class Proof:
         checkpoint = Checkpoint.parse(note)
         if size != checkpoint.size:
             raise _malformed("its tree size is not that of its checkpoint")
-        return cls(index, _hash(document.get("leaf_hash")), tuple(_hash(node) for node in path), checkpoint)
+        leaf = _hash(document.get("leaf_hash"))
+        event = document.get(EVENT_MEMBER)
+        if event is not None and not isinstance(event, str):
+            raise _malformed("its event is no text")
+        stored = None if event is None else event.encode("utf-8", "surrogatepass")
+        return cls(index, leaf, tuple(_hash(node) for node in path), checkpoint, stored)
 
 
 @dataclass(frozen=True)
@@ -89,14 +107,15 @@ class ProofResult:
 def verify_proof(document: Mapping[str, Any], leaf: bytes | None, *, public_keys: Iterable[bytes]) -> ProofResult:
     """Check a proof against the event's stored bytes and the trusted keys (raw Ed25519, 32 bytes each).
 
-    ``leaf`` is None when the bytes are withheld: then only the leaf hash in the proof is shown to be in the tree.
+    ``leaf`` is None when they are not at hand: then those in the proof are checked, or, when it has none, only the leaf hash in the
+    proof is shown to be in the tree.
     Raises LedgerError when the document is no proof.
     """
     proof = Proof.from_json(document)
     checkpoint = proof.checkpoint
-    included = merkle.verify_inclusion(proof.leaf_hash, proof.index, checkpoint.size, proof.path, checkpoint.root)
-    leaf_matches = leaf is None or merkle.leaf_hash(leaf) == proof.leaf_hash
-    return ProofResult(leaf_matches, included, checkpoint.signed_by(public_keys), checkpoint)
+    given = [stored for stored in (leaf, proof.event) if stored is not None]
+    leaf_matches = all(merkle.leaf_hash(stored) == proof.leaf_hash for stored in given)
+    return ProofResult(leaf_matches, proof.included, checkpoint.signed_by(public_keys), checkpoint)
 
 
 def _hash(value: Any) -> bytes:

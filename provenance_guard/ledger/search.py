@@ -20,9 +20,14 @@ from provenance_guard.ledger.events import RECORD_KEY, Event
 from provenance_guard.ledger.opening import opened_body
 
 # The fields that a word can be looked for in: ``lora:lighthouse``.
-FIELDS = ("prompt", "negative", "model", "lora", "seed", "parent", "verdict", "user", "file", "other")
+FIELDS = ("prompt", "negative", "model", "lora", "seed", "parent", "verdict", "action", "user", "file", "other")
 
-_VERSION = 1
+_VERSION = 2
+_SHORTEST_BEGINNING = 2
+"""So many characters a beginning (``li*``) needs: one alone is shared by so many words that finding them all takes long."""
+Filters = Mapping[str, Sequence[str]]
+"""For some of ``FIELDS``, the values of which one has to be there."""
+
 _FIELD_OF_PARAMETER = {
     "prompt": "prompt",
     "hires_prompt": "prompt",
@@ -99,14 +104,32 @@ class SearchIndex:
             self._connection.execute("DELETE FROM progress")
             progress = (self._origin, fresh[-1].seq, fresh[-1].leaf_hash)
             self._connection.execute("INSERT INTO progress VALUES (?, ?, ?)", progress)
+            times = [event.time for event in fresh]
+            span = (fresh[0].seq, fresh[-1].seq, min(times), max(times))
+            self._connection.execute("INSERT INTO span VALUES (?, ?, ?, ?)", span)
 
-    def find(self, text: str, *, first_seq: int = 0, limit: int = 50) -> list[int]:
-        """Numbers of the events that hold every term of ``text``, newest first. See ``Ledger.search`` for the terms."""
-        query = to_query(text)
-        if not query:
-            return []
-        statement = "SELECT rowid FROM event_text WHERE event_text MATCH ? AND rowid >= ? ORDER BY rowid DESC LIMIT ?"
-        return [row[0] for row in self._connection.execute(statement, (query, first_seq, limit))]
+    def find(
+        self, text: str, filters: Filters | None = None, *, since: str | None = None, until: str | None = None
+    ) -> Iterator[int]:
+        """Numbers of the events that hold every term of ``text`` and fit ``filters``, newest first, as they are found.
+
+        See ``Ledger.search`` for the terms. ``since`` and ``until`` only spare looking far outside of these times.
+        """
+        query = to_query(text, filters)
+        first, last = self._span(since, until)
+        if not query or first is None:
+            return
+        statement = (
+            "SELECT rowid FROM event_text WHERE event_text MATCH ? AND rowid BETWEEN ? AND ? ORDER BY rowid DESC"
+        )
+        for row in self._connection.execute(statement, (query, first, last)):
+            yield row[0]
+
+    def _span(self, since: str | None, until: str | None) -> tuple[int | None, int | None]:
+        """First and last event that may lie in that time; a clock that was set back makes it wider, never wrong."""
+        statement = "SELECT min(first), max(last) FROM span WHERE latest >= ? AND earliest < ?"
+        row = self._connection.execute(statement, (since or "", until or "~")).fetchone()
+        return row[0], row[1]
 
     def clear(self) -> None:
         """Forget everything, and overwrite it on the disk."""
@@ -114,6 +137,7 @@ class SearchIndex:
         with database.transaction(self._connection):
             self._connection.execute("INSERT INTO event_text (event_text) VALUES ('delete-all')")
             self._connection.execute("DELETE FROM progress")
+            self._connection.execute("DELETE FROM span")
         self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
@@ -138,19 +162,28 @@ def searchable(event: Event) -> dict[str, str]:
     return {field: _spaced(" ".join(texts)) for field, texts in words.items()}
 
 
-def to_query(text: str) -> str:
-    """What a person types, as an FTS5 expression; every term quoted, so that nothing in it is taken for syntax."""
+def to_query(text: str, filters: Filters | None = None) -> str:
+    """What a person types, and filters, as an FTS5 expression; every term quoted, so that nothing in it is taken for syntax."""
     parts = []
     for match in _TERM.finditer(text):
         field, term = match["field"], match["phrase"] if match["phrase"] is not None else match["word"]
         if field and field not in FIELDS:
             field, term = None, match[0]
-        begins = match["phrase"] is None and term.endswith("*")
-        cleaned = _spaced(term).replace('"', " ").replace("\x00", " ")
-        if any(character.isalnum() for character in cleaned):
-            quoted = f'"{cleaned}"' + ("*" if begins else "")
-            parts.append(f"{{{field}}} : {quoted}" if field else quoted)
-    return " AND ".join(parts)
+        parts.append(_to_term(field, term, whole=match["phrase"] is not None))
+    for field, values in (filters or {}).items():
+        any_of = [term for value in values if (term := _to_term(field, value))]
+        parts.append(f"({' OR '.join(any_of)})" if any_of else "")
+    return " AND ".join(filter(None, parts))
+
+
+def _to_term(field: str | None, text: str, *, whole: bool = False) -> str:
+    """The words of ``text`` as they follow each other, or the beginning of one when it ends in ``*``; empty without words."""
+    begins = not whole and text.endswith("*") and len(text.rstrip("*")) >= _SHORTEST_BEGINNING
+    cleaned = _spaced(text).replace('"', " ").replace("\x00", " ")
+    if not any(character.isalnum() for character in cleaned):
+        return ""
+    quoted = f'"{cleaned}"' + ("*" if begins else "")
+    return f"{{{field}}} : {quoted}" if field else quoted
 
 
 def _words(body: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -160,10 +193,12 @@ def _words(body: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     context = body.get("context")
     if isinstance(context, Mapping):
         yield from _context_words(context)
-    for part in ("verdict", "decision"):
+    for part, field in (("verdict", "verdict"), ("decision", "action")):
         answer = body.get(part)
         if isinstance(answer, Mapping):
-            yield from (("verdict", text) for text in answer.values() if isinstance(text, str))
+            for key, text in answer.items():
+                if isinstance(text, str):
+                    yield (field if key in ("level", "action") else "other"), text
     for key, value in body.items():
         if isinstance(value, str):
             yield _FIELD_OF_KEY.get(key, "other"), value
@@ -210,6 +245,7 @@ def _create_tables(connection: sqlite3.Connection) -> None:
     with database.transaction(connection):
         connection.execute("DROP TABLE IF EXISTS event_text")
         connection.execute("DROP TABLE IF EXISTS progress")
+        connection.execute("DROP TABLE IF EXISTS span")
         try:
             connection.execute(
                 f"CREATE VIRTUAL TABLE event_text USING fts5({', '.join(FIELDS)}, content='', columnsize=0, "
@@ -223,4 +259,5 @@ def _create_tables(connection: sqlite3.Connection) -> None:
                 next_step="Use a Python from python.org, or look records up by picture or by date.",
             ) from error
         connection.execute("CREATE TABLE progress (origin TEXT, seq INTEGER, leaf_hash BLOB)")
+        connection.execute("CREATE TABLE span (first INTEGER, last INTEGER, earliest TEXT, latest TEXT)")
         connection.execute(f"PRAGMA user_version={_VERSION}")

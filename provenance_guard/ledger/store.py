@@ -22,7 +22,7 @@ from provenance_guard.ledger import database, events, heads, merkle, search, tab
 from provenance_guard.ledger.checkpoint import ORIGIN_PREFIX, Checkpoint
 from provenance_guard.ledger.events import Event, NewEvent
 from provenance_guard.ledger.proof import Proof
-from provenance_guard.ledger.search import SearchIndex
+from provenance_guard.ledger.search import Filters, SearchIndex
 from provenance_guard.ledger.tables import Erasure
 from provenance_guard.signing import Signer
 
@@ -104,6 +104,19 @@ class Ledger:
             heads.store_checkpoint(connection, checkpoint)
             return checkpoint
 
+    def checkpoint_when_due(self) -> Checkpoint | None:
+        """Sign the tree when events have waited for it long enough, or are enough; None when not.
+
+        ``append`` does that too, but the last event of an afternoon has none after it.
+        """
+        with self._use() as connection, database.transaction(connection):
+            size = tables.event_count(connection)
+            if self.signer is None or not heads.checkpoint_due(connection, size):
+                return None
+            checkpoint = heads.sign_head(connection, self.origin, size, self.signer)
+            heads.store_checkpoint(connection, checkpoint)
+            return checkpoint
+
     def add_signatures(self, note: str) -> Checkpoint:
         """Take over the signatures that others put below an exported checkpoint of this ledger; returns it with all of them.
 
@@ -163,18 +176,22 @@ class Ledger:
         self,
         *,
         since: datetime | None = None,
+        until: datetime | None = None,
         record_id: str | None = None,
         type: str | None = None,
         limit: int | None = None,
         newest_first: bool = False,
     ) -> Iterator[Event]:
-        """Events in the order of the ledger, at most ``limit``, that fit all of: written at or ``since`` a time, of a record,
-        of a type. What others append meanwhile may or may not be among them. Raises LedgerError at a damaged event."""
+        """Events in the order of the ledger, at most ``limit``, that fit all of: written at or ``since`` a time, before (``until``)
+        another, of a record, of a type. What others append meanwhile may or may not be among them. Raises LedgerError at a
+        damaged event."""
         filters: list[tuple[str, Any]] = []
         if since is not None:
             first = self._first_since(format_time(since))
             # The plus keeps SQLite from sorting all later events by time for every page.
             filters += [("seq >= ?", first), ("+time >= ?", format_time(since))]
+        if until is not None:
+            filters += [("seq <= ?", self._last_before(format_time(until))), ("+time < ?", format_time(until))]
         if record_id is not None:
             filters.append(("record_id = ?", record_id))
         if type is not None:
@@ -200,21 +217,33 @@ class Ledger:
         filters = [("file_sha256 = ?", file_sha256.lower())]
         return [*self._select(filters, limit=limit, newest_first=True)][::-1]
 
-    def search(self, text: str, *, since: datetime | None = None, limit: int = 50) -> list[Event]:
+    def search(
+        self,
+        text: str = "",
+        filters: Filters | None = None,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int = 50,
+    ) -> list[Event]:
         """Events that hold every term of ``text``, newest first: words, ``"phrases in quotes"``, beginnings (``light*``), each
         anywhere or in one field (``lora:lighthouse``; the fields are ``search.FIELDS``). Case and accents do not count.
+        ``filters`` name fields and values, any of which must be there. Written at or after ``since``, and before ``until``.
 
         The first search in a large ledger takes long, because it makes the index. Erased and damaged events are not found.
         """
+        low, high = (format_time(moment) if moment else None for moment in (since, until))
+        found: list[Event] = []
         with SearchIndex.open(self.path, self.origin) as index:
             self._bring_up_to_date(index)
-            first = self._first_since(format_time(since)) if since is not None else 0
-            found = index.find(text, first_seq=first, limit=limit)
-        events_found = []
-        for seq in found:
-            with suppress(LedgerError):
-                events_found.append(self.event(seq))
-        return events_found
+            for seq in index.find(text, filters, since=low, until=high):
+                if len(found) >= limit:
+                    break
+                with suppress(LedgerError):
+                    event = self.event(seq)
+                    if (low or "") <= event.time < (high or "~"):
+                        found.append(event)
+        return found
 
     # The tree
 
@@ -243,21 +272,24 @@ class Ledger:
                 )
             return merkle.consistency_path(old_size, size, tables.node_reader(connection))
 
-    def proof(self, seq: int) -> dict[str, Json]:
+    def proof(self, seq: int, *, checkpoint: Checkpoint | None = None, with_event: bool = False) -> dict[str, Json]:
         """What shows, without the ledger, that event ``seq`` is in it (see ``proof.Proof`` for the form).
 
-        It ends in the first stored checkpoint that covers the event, or in one signed for the occasion.
+        It ends in ``checkpoint``, by default the first stored one that covers the event, or one signed for the occasion.
+        ``with_event`` puts the event's stored bytes in, so that it also shows what the event says (its public part).
         Raises LedgerError when there is neither such a checkpoint nor a signer.
         """
+        stored = self.event(seq).stored if with_event else b""
         with self._use() as connection, database.snapshot(connection):
-            checkpoint = heads.covering_checkpoint(connection, tables.checked_seq(connection, seq))
+            tables.checked_seq(connection, seq, checkpoint.size if checkpoint else None)
+            checkpoint = checkpoint or heads.covering_checkpoint(connection, seq)
             if checkpoint is None:
                 checkpoint = heads.sign_head(
                     connection, self.origin, tables.event_count(connection), self._required_signer()
                 )
             node = tables.node_reader(connection)
             path = merkle.inclusion_path(seq, checkpoint.size, node)
-            return Proof(seq, node(0, seq), tuple(path), checkpoint).to_json()
+            return Proof(seq, node(0, seq), tuple(path), checkpoint, stored or None).to_json()
 
     def checkpoints(self) -> list[Checkpoint]:
         """The stored checkpoints, smallest tree first."""
@@ -358,6 +390,11 @@ class Ledger:
             # The plus makes SQLite use the index of times; it would read all events from the first one otherwise.
             row = connection.execute("SELECT min(+seq) FROM event WHERE time >= ?", (time,)).fetchone()
         return _NO_SEQ if row[0] is None else int(row[0])
+
+    def _last_before(self, time: str) -> int:
+        with self._use() as connection:
+            row = connection.execute("SELECT max(+seq) FROM event WHERE time < ?", (time,)).fetchone()
+        return -1 if row[0] is None else int(row[0])
 
     def _bring_up_to_date(self, index: SearchIndex) -> None:
         last = index.last_indexed(self._holds)

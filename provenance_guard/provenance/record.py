@@ -19,7 +19,7 @@ from provenance_guard.json_types import Json
 
 SCHEMA = 1
 
-Origin = Literal["webui.txt2img", "webui.img2img", "webui.extras", "webui.other", "file", "watch"]
+Origin = Literal["webui.txt2img", "webui.img2img", "webui.extras", "webui.other", "file", "watch", "import"]
 ResourceKind = Literal["checkpoint", "vae", "lora", "embedding", "hypernetwork", "text_encoder", "module"]
 ParentRole = Literal["source", "init_image", "mask", "first_pass", "extras_input", "control"]
 FoundBy = Literal["pixels", "mark", "label"]

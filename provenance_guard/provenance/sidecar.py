@@ -6,6 +6,9 @@ only those of chosen fields in one that is handed out (``redacted``). They prove
 commitment to each. So all of these are one statement with one signature, and fields can be opened later without a new one.
 A ``proof-only`` sidecar is a statement of its own that says no more than that there is a record. In every profile folders are
 taken off paths.
+
+A second member, ``outside``, holds time tokens and cosignatures on the ledger's checkpoint, when there are any: they come after the
+signature, and are put in later (``with_outside``).
 """
 
 from __future__ import annotations
@@ -25,7 +28,9 @@ from provenance_guard.provenance.record import SCHEMA, Record
 from provenance_guard.provenance.redaction import Opening, disclose, read_opening, restore, sealed_fields
 from provenance_guard.provenance.statement import (
     FILE_DIGEST,
+    FILE_LEDGER,
     FILE_NAME,
+    LEDGER,
     PAYLOAD_TYPE,
     PIXEL_DIGEST,
     PREDICATE_TYPE,
@@ -38,6 +43,7 @@ from provenance_guard.signing import Signer, key_id
 
 SUFFIX = ".prov.json"
 OPENINGS = "openings"
+OUTSIDE = "outside"
 MAX_BYTES = 64 << 20
 
 Sealed = tuple[Mapping[str, Json], tuple[str, ...]]
@@ -121,8 +127,19 @@ class Sidecar:
 
     @property
     def ledger_proof(self) -> Mapping[str, Any] | None:
-        """What the ledger gave as proof, or None."""
-        return self.predicate.get("ledger")
+        """What the ledger gave as proof that the record is in it, or None."""
+        return self.predicate.get(LEDGER)
+
+    @property
+    def file_proof(self) -> Mapping[str, Any] | None:
+        """What the ledger gave as proof that it names this file, or None."""
+        proof = self.predicate.get(FILE_LEDGER)
+        return proof if isinstance(proof, Mapping) else None
+
+    @property
+    def outside(self) -> Any:
+        """What shows that outsiders know of it (see ``with_outside``), unchecked; None when nothing does."""
+        return self.envelope.beside.get(OUTSIDE)
 
     def verify(self, public_keys: Mapping[str, bytes] | None = None, *, picture: Path | None = None) -> SidecarCheck:
         """Check the signature, and the picture beside the sidecar (or ``picture``, wherever it is now).
@@ -207,7 +224,11 @@ def redact_sidecar(source: Sidecar, *, fields: Iterable[str] = (), signer: Signe
             next_step="Export it where the signing key is.",
         )
     payload = build_statement(
-        source.predicate["record"], source.file_sha256, source.pixel_sha256, ledger_proof=source.ledger_proof
+        source.predicate["record"],
+        source.file_sha256,
+        source.pixel_sha256,
+        ledger_proof=source.ledger_proof,
+        file_proof=source.file_proof,
     )
     return sign_envelope(payload, signer, chosen)
 
@@ -218,6 +239,13 @@ def open_sidecar(source: Sidecar, openings: Iterable[str]) -> bytes:
     restore(_with_file_name(source.predicate), together)
     inside = source.predicate.get(OPENINGS, ())
     return _with_openings(source.envelope, tuple(text for text in together if text not in inside))
+
+
+def with_outside(source: Sidecar, evidence: Mapping[str, Json]) -> bytes:
+    """The content of ``source`` with evidence from outside beside its statement: time tokens and cosignatures, which prove
+    themselves and often come long after the signature. What was there before is replaced."""
+    beside = {**source.envelope.beside, OUTSIDE: evidence}
+    return write_envelope(dataclasses.replace(source.envelope, beside=beside))
 
 
 def proof_only_sidecar(source: Sidecar, signer: Signer) -> bytes:
@@ -232,8 +260,10 @@ def proof_only_sidecar(source: Sidecar, signer: Signer) -> bytes:
         source.pixel_sha256,
         profile="proof-only",
         ledger_proof=source.ledger_proof,
+        file_proof=source.file_proof,
     )
-    return sign_envelope(payload, signer)
+    content = sign_envelope(payload, signer)
+    return content if source.outside is None else with_outside(parse_sidecar(content, source.path), source.outside)
 
 
 def read_sidecar(path: Path) -> Sidecar:

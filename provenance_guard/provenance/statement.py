@@ -5,8 +5,8 @@ It is an in-toto Statement v1 (in-toto.io/Statement/v1) with two subjects:
 * the file: digest ``sha256``;
 * its pixels: digest ``pgPixels1`` = ``pictures.pixel_sha256`` of the file when decoded.
 
-The predicate (type ``PREDICATE_TYPE``) holds ``profile``, ``software``, ``ledger`` (whatever the ledger gave as proof), and
-in profile ``redacted`` the record's public form and a commitment to the file's name; in ``proof-only`` the record's id and time
+The predicate (type ``PREDICATE_TYPE``) holds ``profile``, ``software``, ``ledger`` and ``file_ledger`` (what the ledger gave as
+proof that it holds the record, and that it names the file), and in profile ``redacted`` the record's public form and a commitment to the file's name; in ``proof-only`` the record's id and time
 alone. No statement holds a private value: file names often hold the prompt, so the subjects have none. What opens the
 commitments travels beside the statement (see ``sidecar``), so one signature serves whoever may see much and whoever may see little.
 
@@ -31,6 +31,8 @@ PREDICATE_TYPE = "urn:provenance-guard:record:v1"
 FILE_DIGEST = "sha256"
 PIXEL_DIGEST = "pgPixels1"
 FILE_NAME = "file_name"
+LEDGER = "ledger"
+FILE_LEDGER = "file_ledger"
 NO_NAME = "picture"
 
 Profile = Literal["full", "redacted", "proof-only"]
@@ -50,6 +52,7 @@ def build_statement(
     file_name: Json = None,
     profile: Literal["redacted", "proof-only"] = "redacted",
     ledger_proof: Mapping[str, Json] | None = None,
+    file_proof: Mapping[str, Json] | None = None,
 ) -> bytes:
     """The statement about a saved picture, as the bytes that are to be signed.
 
@@ -63,8 +66,9 @@ def build_statement(
         predicate |= {"record": public, "openings": []}
         if file_name is not None:
             predicate[FILE_NAME] = file_name
-    if ledger_proof is not None:
-        predicate["ledger"] = ledger_proof
+    for member, proof in ((LEDGER, ledger_proof), (FILE_LEDGER, file_proof)):
+        if proof is not None:
+            predicate[member] = _without_event(proof) if profile == "proof-only" else proof
     statement = {
         "_type": STATEMENT_TYPE,
         "subject": _subjects(file_sha256, pixel_sha256 or public.get("pixel_sha256")),
@@ -82,6 +86,11 @@ def read_subjects(subjects: Any) -> dict[str, tuple[str, str]]:
         if isinstance(name, str) and isinstance(digest, dict):
             found.update({kind: (name, value) for kind, value in digest.items() if isinstance(value, str)})
     return found
+
+
+def _without_event(proof: Mapping[str, Json]) -> dict[str, Json]:
+    """What the event says is more than that it is there."""
+    return {name: value for name, value in proof.items() if name != "event"}
 
 
 def _subjects(file_sha256: str, pixel_sha256: Json) -> list[dict[str, Any]]:

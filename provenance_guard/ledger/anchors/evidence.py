@@ -1,0 +1,100 @@
+"""What an outsider needs beside events, to see that others than the ledger's owner know of them: a document for sidecars and exports.
+
+    {"version": 1, "proofs": [<inclusion proof, see proof.Proof>, ...], "anchors": [<anchor>, ...]}
+
+All proofs end in one checkpoint that somebody outside has dated or signed. The document proves itself, so it can be added to a signed
+sidecar later, by anybody, without a new signature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from provenance_guard.errors import LedgerError
+from provenance_guard.json_types import Json
+from provenance_guard.ledger.anchors.anchor import Anchor
+from provenance_guard.ledger.anchors.keeping import kept_anchors
+from provenance_guard.ledger.checkpoint import Checkpoint
+from provenance_guard.ledger.proof import Proof
+from provenance_guard.ledger.store import Ledger
+
+EVIDENCE_VERSION = 1
+MAX_ENTRIES = 100
+
+
+@dataclass(frozen=True)
+class OutsideEvidence:
+    """The document, read: nothing of it is believed yet. There is at least one proof, and all are of one checkpoint."""
+
+    proofs: tuple[Proof, ...]
+    anchors: tuple[Anchor, ...]
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The tree head that outsiders know."""
+        return self.proofs[0].checkpoint
+
+    def covers(self, proof: Proof) -> bool:
+        """Whether the event that ``proof`` is about is shown to be in the checkpoint here."""
+        return any(
+            (entry.index, entry.leaf_hash) == (proof.index, proof.leaf_hash) and entry.included for entry in self.proofs
+        )
+
+    def to_json(self) -> dict[str, Json]:
+        """Plain JSON."""
+        return {
+            "version": EVIDENCE_VERSION,
+            "proofs": [proof.to_json() for proof in self.proofs],
+            "anchors": [anchor.to_json() for anchor in self.anchors],
+        }
+
+    @classmethod
+    def from_json(cls, document: Any) -> OutsideEvidence:
+        """Read what ``to_json`` wrote. Raises LedgerError on anything else."""
+        version = document.get("version") if isinstance(document, Mapping) else None
+        if isinstance(version, int) and version > EVIDENCE_VERSION:
+            raise LedgerError(
+                f"The outside evidence has version {version}, and this program knows {EVIDENCE_VERSION}.",
+                next_step="Update Provenance Guard to check it.",
+            )
+        if version != EVIDENCE_VERSION or not _are_lists(document, "proofs", "anchors") or not document["proofs"]:
+            raise _damaged()
+        anchors = tuple(Anchor.from_json(entry) for entry in document["anchors"][:MAX_ENTRIES])
+        proofs = tuple(Proof.from_json(entry) for entry in document["proofs"][:MAX_ENTRIES])
+        if any(proof.checkpoint != proofs[0].checkpoint for proof in proofs):
+            raise _damaged()
+        return cls(proofs, anchors)
+
+
+def outside_evidence(ledger: Ledger, seqs: Sequence[int]) -> OutsideEvidence | None:
+    """What outsiders said about events, by the first checkpoint over all of them that a token is on, else that a witness signed.
+
+    None when nobody outside has seen all of them yet. Raises LedgerError when there is no such event, or the ledger is damaged.
+    """
+    last = max(seqs)
+    anchors = [anchor for anchor in kept_anchors(ledger) if anchor.size > last]
+    checkpoints = [checkpoint for checkpoint in ledger.checkpoints() if checkpoint.size > last]
+    dated = {anchor.size for anchor in anchors if anchor.kind == "rfc3161"} or {anchor.size for anchor in anchors}
+    chosen = _first(checkpoints, dated) or next(filter(_is_witnessed, checkpoints), None)
+    if chosen is None:
+        return None
+    proofs = tuple(Proof.from_json(ledger.proof(seq, checkpoint=chosen)) for seq in sorted(set(seqs)))
+    return OutsideEvidence(proofs, tuple(anchor for anchor in anchors if anchor.size == chosen.size))
+
+
+def _first(checkpoints: Sequence[Checkpoint], sizes: set[int]) -> Checkpoint | None:
+    return next((checkpoint for checkpoint in checkpoints if checkpoint.size in sizes), None)
+
+
+def _is_witnessed(checkpoint: Checkpoint) -> bool:
+    return any(line.name != checkpoint.origin for line in checkpoint.signatures)
+
+
+def _are_lists(document: Mapping[str, Any], *names: str) -> bool:
+    return all(isinstance(document.get(name), list) for name in names)
+
+
+def _damaged() -> LedgerError:
+    return LedgerError("The outside evidence is damaged.", next_step="Refresh the sidecar from the ledger.")
