@@ -18,16 +18,14 @@ from provenance_guard import files
 from provenance_guard.clock import format_time, utc_now
 from provenance_guard.errors import LedgerError
 from provenance_guard.json_types import Json
-from provenance_guard.ledger import database, events, heads, merkle, search, tables
+from provenance_guard.ledger import database, events, heads, merkle, search, selection, tables
 from provenance_guard.ledger.checkpoint import ORIGIN_PREFIX, Checkpoint
 from provenance_guard.ledger.events import Event, NewEvent
 from provenance_guard.ledger.proof import Proof
 from provenance_guard.ledger.search import Filters, SearchIndex
+from provenance_guard.ledger.selection import Filter, select_pages
 from provenance_guard.ledger.tables import Erasure
 from provenance_guard.signing import Signer
-
-_PAGE = 256
-_NO_SEQ = 1 << 62  # above every sequence number
 
 
 class Ledger:
@@ -185,13 +183,11 @@ class Ledger:
         """Events in the order of the ledger, at most ``limit``, that fit all of: written at or ``since`` a time, before (``until``)
         another, of a record, of a type. What others append meanwhile may or may not be among them. Raises LedgerError at a
         damaged event."""
-        filters: list[tuple[str, Any]] = []
+        filters: list[Filter] = []
         if since is not None:
-            first = self._first_since(format_time(since))
-            # The plus keeps SQLite from sorting all later events by time for every page.
-            filters += [("seq >= ?", first), ("+time >= ?", format_time(since))]
+            filters += self._since(format_time(since))
         if until is not None:
-            filters += [("seq <= ?", self._last_before(format_time(until))), ("+time < ?", format_time(until))]
+            filters += self._until(format_time(until))
         if record_id is not None:
             filters.append(("record_id = ?", record_id))
         if type is not None:
@@ -385,16 +381,13 @@ class Ledger:
             return []
         return [NewEvent(events.KEY_ADDED, {"origin": self.origin, "public_key": public_key})]
 
-    def _first_since(self, time: str) -> int:
+    def _since(self, time: str) -> list[Filter]:
         with self._use() as connection:
-            # The plus makes SQLite use the index of times; it would read all events from the first one otherwise.
-            row = connection.execute("SELECT min(+seq) FROM event WHERE time >= ?", (time,)).fetchone()
-        return _NO_SEQ if row[0] is None else int(row[0])
+            return selection.since(connection, time)
 
-    def _last_before(self, time: str) -> int:
+    def _until(self, time: str) -> list[Filter]:
         with self._use() as connection:
-            row = connection.execute("SELECT max(+seq) FROM event WHERE time < ?", (time,)).fetchone()
-        return -1 if row[0] is None else int(row[0])
+            return selection.until(connection, time)
 
     def _bring_up_to_date(self, index: SearchIndex) -> None:
         last = index.last_indexed(self._holds)
@@ -412,30 +405,12 @@ class Ledger:
         return row is not None and row[0] == leaf_hash
 
     def _select(
-        self, filters: Sequence[tuple[str, Any]], *, limit: int | None = None, newest_first: bool = False
+        self, filters: Sequence[Filter], *, limit: int | None = None, newest_first: bool = False
     ) -> Iterator[Event]:
         for rows in self._pages(filters, limit=limit, newest_first=newest_first):
             yield from map(tables.to_event, rows)
 
     def _pages(
-        self, filters: Sequence[tuple[str, Any]], *, limit: int | None = None, newest_first: bool = False
+        self, filters: Sequence[Filter], *, limit: int | None = None, newest_first: bool = False
     ) -> Iterator[list[Any]]:
-        """Rows of ``tables.EVENT_COLUMNS``, page by page, so that no lock is held while the caller looks at them."""
-        if not all(str(value).isascii() for _, value in filters):
-            return  # SQLite cannot even be asked for a lone surrogate, and nothing that we select by is beyond ASCII.
-        conditions = [condition for condition, _ in filters] + ["seq < ?" if newest_first else "seq > ?"]
-        order = "DESC" if newest_first else "ASC"
-        query = (
-            f"SELECT {tables.EVENT_COLUMNS} FROM event WHERE {' AND '.join(conditions)} ORDER BY seq {order} LIMIT ?"
-        )
-        position = _NO_SEQ if newest_first else -1
-        remaining = limit
-        while remaining is None or remaining > 0:
-            page = _PAGE if remaining is None else min(_PAGE, remaining)
-            with self._use() as connection:
-                rows = connection.execute(query, [*(value for _, value in filters), position, page]).fetchall()
-            yield rows
-            if len(rows) < page:
-                return
-            position = rows[-1][0]
-            remaining = None if remaining is None else remaining - page
+        return select_pages(self._use, filters, limit=limit, newest_first=newest_first)

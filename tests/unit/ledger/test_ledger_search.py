@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from provenance_guard.errors import LedgerError
-from provenance_guard.ledger import Ledger, search, store
+from provenance_guard.ledger import Ledger, search, selection, store
 from provenance_guard.provenance.redaction import redact
 
 
@@ -101,6 +101,61 @@ def test_limit_and_since(gallery, monkeypatch):
     assert gallery.search("harbour", since=later + timedelta(hours=1)) == []
 
 
+@pytest.mark.parametrize(
+    ("text", "filters", "expected"),
+    [
+        ("", {"lora": ["ink_style"]}, [2]),
+        ("", {"lora": ["ink_style", "lighthouse*"]}, [3, 2, 1]),
+        ("harbour", {"lora": ["ink_style", "nothing"]}, [2]),
+        ("", {"seed": ["4711", "4713"], "verdict": ["clean"]}, [1]),
+        ("", {"verdict": ["near_copy"]}, [3]),
+        ("", {"action": ["allow"]}, [3, 2, 1]),
+        ("", {"action": ["clean"]}, []),
+        ("", {"verdict": ["allow"]}, []),
+        ("", {"model": ["dream-shaper.safetensors"]}, [3, 2, 1]),
+        ("", {"parent": ["ef" * 10 + "*"]}, [3, 2, 1]),
+        ("", {"prompt": ["quiet harbour"]}, [1]),
+        ("", {"prompt": ["harbour quiet"]}, []),
+        ("", {"lora": ["***"]}, []),
+        ("", {}, []),
+    ],
+)
+def test_filters(gallery, text, filters, expected):
+    assert [event.seq for event in gallery.search(text, filters)] == expected
+
+
+def test_a_beginning_needs_two_characters(gallery):
+    assert [event.seq for event in gallery.search("ha*")] == [2, 1]
+    assert gallery.search("h*") == []
+
+
+def test_times_hold_though_the_clock_was_set_back(gallery, monkeypatch):
+    def write(text, month):
+        monkeypatch.setattr(store, "utc_now", lambda: datetime(2030, month, 1, tzinfo=timezone.utc))
+        return gallery.append("note.added", {"text": text}).seq
+
+    november, september, december = write("tram one", 11), write("tram two", 9), write("tram three", 12)
+
+    def found(**times):
+        moments = {name: datetime(2030, month, 15, tzinfo=timezone.utc) for name, month in times.items()}
+        searched = [event.seq for event in gallery.search("tram", **moments)]
+        listed = (
+            [event.seq for event in gallery.events(**moments, newest_first=True) if "tram" in event.body["text"]]
+            if moments.get("since")
+            else searched
+        )
+        assert searched == listed
+        return searched
+
+    assert found() == [december, september, november]
+    assert found(since=10) == [december, november]
+    assert found(since=8, until=10) == [september]
+    assert found(until=10) == [september]
+    assert found(until=11) == [september, november]
+    assert found(since=10, until=11) == [november]
+    assert found(since=12) == []
+
+
 def test_what_is_appended_later_is_found_too(gallery, signer):
     assert gallery.search("tram") == []
     gallery.append("note.added", {"text": "the tram"})
@@ -146,7 +201,7 @@ def test_an_index_of_another_ledger_is_made_anew(gallery, tmp_path):
 
 
 def test_an_index_that_others_clear_and_fill_has_no_gaps(gallery, monkeypatch):
-    monkeypatch.setattr(store, "_PAGE", 2)
+    monkeypatch.setattr(selection, "PAGE", 2)
     add, turns = search.SearchIndex.add, []
 
     def interrupted(index, new_events, *, after):
@@ -201,4 +256,5 @@ def test_an_event_damaged_after_it_was_indexed_hides_no_other(gallery, tamper):
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_nothing_that_is_typed_is_an_error(tmp_path, text):
     with search.SearchIndex.open(tmp_path / "ledger.sqlite3", "origin") as index:
-        assert index.find(text) == []
+        assert list(index.find(text)) == []
+        assert list(index.find("", {"prompt": [text], "lora": [text, text]})) == []

@@ -17,6 +17,7 @@ from provenance_guard.ledger import (
     events,
     heads,
     merkle,
+    selection,
     store,
     verify_ledger,
     verify_proof,
@@ -111,7 +112,7 @@ def test_selecting_events(ledger, monkeypatch):
 
 
 def test_selection_goes_on_over_pages(ledger, monkeypatch):
-    monkeypatch.setattr(store, "_PAGE", 4)
+    monkeypatch.setattr(selection, "PAGE", 4)
     ledger.append_many([picture(number) for number in range(12)])
     assert [event.seq for event in ledger.events()] == list(range(13))
     assert [event.seq for event in ledger.events(newest_first=True, limit=9)] == list(range(12, 3, -1))
