@@ -365,7 +365,7 @@ class Guard:
         body: dict[str, Json] = {"record": dict(public)}
         if kept:
             body["quarantine"] = kept.to_json()
-        if attempt and (attempt.number > 1 or decision.action == "retry"):
+        if attempt and (attempt.number > 1 or attempt.first or decision.action == "retry"):
             body["attempt"] = attempt.to_json()
         return self._append(kind, body, record_id=record.id, openings=openings)
 

@@ -104,6 +104,11 @@ def is_save_button(p: Any) -> bool:
     return type(p).__name__ == "MyObject"
 
 
+def stopped() -> bool:
+    """Whether the user stopped or skipped what the host is doing, so that nothing more should be made for this picture."""
+    return any(bool(getattr(shared.state, name, False)) for name in ("interrupted", "skipped", "stopping_generation"))
+
+
 def show_activity(text: str | None) -> None:
     """What the progress bar says in front of the percentage; None clears it."""
     shared.state.textinfo = text

@@ -20,7 +20,7 @@ from provenance_guard.webui import compat, options
 
 if TYPE_CHECKING:
     from provenance_guard.config import Mode
-    from provenance_guard.guard import Guard, Release
+    from provenance_guard.guard import Attempt, Guard, Release
     from provenance_guard.provenance.record import Context
 
 logger = logging.getLogger(__name__)
@@ -92,11 +92,17 @@ def admit(capture: Callable[[Guard], Context]) -> tuple[str, ...]:
 
 
 def release(
-    image: Image.Image, capture: Callable[[Guard], Context], wish: Wish, *, stamp: bool = True
+    image: Image.Image,
+    capture: Callable[[Guard], Context],
+    wish: Wish,
+    *,
+    stamp: bool = True,
+    attempt: Callable[[], Attempt] | None = None,
 ) -> tuple[Image.Image, Passage]:
     """Screen, mark and record a finished picture; ``capture`` tells what is known about it.
 
-    ``stamp`` False leaves the picture and its file without mark and label. Returns all that may leave, and how it came out.
+    ``stamp`` False leaves the picture and its file without mark and label; ``attempt`` is for a caller that can make it again.
+    Returns all that may leave, and how it came out.
     """
     try:
         guard = _guard()
@@ -107,7 +113,7 @@ def release(
                 dataclasses.replace(policy.label, enabled=False),
             )
             policy = dataclasses.replace(policy, mark=mark, label=label)
-        passed = guard.release(image, capture(guard), policy=policy)
+        passed = guard.release(image, capture(guard), policy=policy, attempt=attempt() if attempt else None)
     except Exception as error:
         return refuse(image, error, wish)
     slim = dataclasses.replace(passed, image=NO_PICTURE)

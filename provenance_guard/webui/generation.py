@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from provenance_guard.webui import compat, door, job, sealing, seen, sweep
+from provenance_guard.webui import compat, door, job, retry, sealing, seen, sweep
 
 if TYPE_CHECKING:
     from provenance_guard.guard import Guard
@@ -50,7 +50,9 @@ def _exchange(p: Any, pp: Any, current: job.Job) -> None:
         return  # Guarded already: another extension wraps the host's function around an earlier guard of ours.
     index = getattr(p, "batch_index", 0)
     compat.show_activity("Provenance Guard")
-    pp.image, passage = door.release(pp.image, lambda guard: _capture_picture(p, index, current, guard), current.wish)
+    pp.image, passage = retry.release(
+        p, index, pp.image, lambda guard: _capture_picture(p, index, current, guard), current.wish
+    )
     compat.show_activity(None)
     _remember(p, pp.image, passage, current)
 

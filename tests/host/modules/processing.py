@@ -35,6 +35,7 @@ class StableDiffusionProcessing:
     restore_faces: bool | None = None
     tiling: bool | None = None
     do_not_save_samples: bool = False
+    do_not_reload_embeddings: bool = False
     eta: float | None = None
     denoising_strength: float | None = None
     refiner_checkpoint: str | None = None
@@ -91,6 +92,12 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing):
     hr_sampler_name: str | None = None
     hr_scheduler: str | None = None
     hr_checkpoint_name: str | None = None
+    all_hr_prompts: list[str] = field(default_factory=list)
+    all_hr_negative_prompts: list[str] = field(default_factory=list)
+
+    def init(self) -> None:
+        self.all_hr_prompts = [self.hr_prompt or prompt for prompt in self.all_prompts]
+        self.all_hr_negative_prompts = [self.hr_negative_prompt or prompt for prompt in self.all_negative_prompts]
 
     def paint(self, seed: int) -> Image.Image:
         first = super().paint(seed)

@@ -10,6 +10,12 @@ class State:
     skipped = False
     stopping_generation = False
     job = ""
+    job_no = 0
+    job_count = 0
+    processing_has_refined_job_count = False
+    sampling_step = 0
+    sampling_steps = 0
+    current_latent: Any = None
     textinfo: str | None = None
     current_image: Any = None
     id_live_preview = 0
