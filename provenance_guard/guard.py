@@ -29,6 +29,7 @@ from provenance_guard.gate.policy import Decision, approve, decide
 from provenance_guard.gate.quarantine import Kept, Quarantine
 from provenance_guard.json_types import Json
 from provenance_guard.ledger import Event, Ledger, events
+from provenance_guard.ledger.anchors.notary import Notary
 from provenance_guard.passage import (
     Admission,
     Approval,
@@ -69,6 +70,7 @@ class Guard:
         self._sync_lock = threading.RLock()  # its own: a long sync must not hold up the ledger
         self._signer: Signer | None = None
         self._ledger: Ledger | None = None
+        self._notary: Notary | None = None
         self._library: Library | None = None
         self._watermarker: Watermarker | None = None
         self._references_synced = False
@@ -99,6 +101,8 @@ class Guard:
         with self._lock:
             if self._ledger is None:
                 self._ledger = Ledger.open(self.config.ledger_path, self.signer)
+                self._notary = Notary(self._ledger, self.config.settings.timestamping)
+                self._notary.start()
             return self._ledger
 
     @property
@@ -263,7 +267,7 @@ class Guard:
 
         A blocked release has only a placeholder to show: its file is left as it is. When a step fails and the policy's
         ``on_error`` withholds, the file and its sidecar are removed again; with ``quarantine``, the picture is kept first.
-        ``image`` are its pixels, for a caller that keeps a release without them.
+        ``image`` are its pixels, for a caller that keeps a release without them; else they are read from the file.
         """
         if release.blocked:
             return Sealed(path)
@@ -277,7 +281,7 @@ class Guard:
             written = steps.attempt("sidecar", lambda: self._write_sidecar(release, file, event))
         withheld = bool(steps.failures) and release.policy.withholds_on_error
         if withheld:
-            self._take_back(release, image or release.image, path, steps)
+            self._take_back(release, image, path, steps)
         return Sealed(
             path,
             file_sha256=file.sha256 if file else None,
@@ -302,10 +306,10 @@ class Guard:
     def close(self) -> None:
         """Sign a last checkpoint and close ledger and library."""
         with self._lock:
-            for part in (self._ledger, self._library):
+            for part in (self._notary, self._ledger, self._library):
                 if part is not None:
                     part.close()
-            self._ledger = self._library = None
+            self._notary = self._ledger = self._library = None
 
     def __enter__(self) -> Guard:
         return self
@@ -343,14 +347,17 @@ class Guard:
             "weak": embedding.weak,
         }
 
-    def _take_back(self, release: Release, image: Image.Image, path: Path, steps: Steps) -> None:
+    def _take_back(self, release: Release, image: Image.Image | None, path: Path, steps: Steps) -> None:
         """Remove a file that could not be finished; keep its picture where the policy says so."""
         decision = decide(dataclasses.replace(release.policy, mode="off"), None, steps.failures)
         failures = (*release.failures, *steps.failures)
         record = dataclasses.replace(release.record, decision=decision.to_json(), failures=failures)
         kept = None
         if decision.action == "quarantine":
-            kept = steps.attempt("quarantine", lambda: self.quarantine.keep(image, record.to_json(), release.verdict))
+            kept = steps.attempt(
+                "quarantine",
+                lambda: self.quarantine.keep(_pixels(release, image, path), record.to_json(), release.verdict),
+            )
         steps.attempt("withhold", lambda: _remove(path, sidecar.sidecar_path(path)))
         if not any(failure.startswith("record:") for failure in steps.failures):  # else it would only fail again
             body: dict[str, Json] = {"quarantine": kept.to_json() if kept else None}
@@ -443,6 +450,15 @@ def _environment() -> dict[str, Json]:
         "torch": torch.__version__,
         "system": platform.system(),
     }
+
+
+def _pixels(release: Release, image: Image.Image | None, path: Path) -> Image.Image:
+    """What was released: from the caller, from ``release`` when it still holds them, or from the file."""
+    if image is not None:
+        return image
+    if release.image.size == (release.record.width, release.record.height):
+        return release.image
+    return pictures.open_picture(path, animated="first").image
 
 
 def _remove(*paths: Path) -> None:
