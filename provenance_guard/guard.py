@@ -427,7 +427,8 @@ class Guard:
             file.sha256,
             file.pixel_sha256,
             file_name=saved.body[FILE_NAME],
-            ledger_proof=self.ledger.proof(release.event.seq) if release.event else None,
+            ledger_proof=self.ledger.proof(release.event.seq, with_event=True) if release.event else None,
+            file_proof=self.ledger.proof(saved.seq, with_event=True),
         )
         target = sidecar.sidecar_path(file.path)
         content = sidecar.sign_envelope(statement, self.signer, [*openings, *saved.openings])
