@@ -144,7 +144,7 @@ def seal(image: Image.Image | None, passage: Passage, requested: str) -> Passage
     path = Path(requested)
     try:
         path = compat.written_file(requested)
-        sealed = _guard().seal(passage.release, path)
+        sealed = _guard().seal(passage.release, path, image=image)
         troubles, withheld = sealed.failures, sealed.withheld
     except Exception as error:
         troubles = (explain(f"{path.name} could not be labelled and logged", error),)

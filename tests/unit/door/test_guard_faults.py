@@ -5,6 +5,7 @@ Real parts, real SQLite, real files; only what cannot be brought about on a real
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -363,6 +364,25 @@ def test_a_file_that_cannot_be_finished_is_taken_back(home: Path, fault: tuple[s
         release = guard.release(INNOCENT, CONTEXT)
         release.image.save(path)
         assert guard.seal(release, path).failures == (), "the next file is finished"
+
+
+@pytest.mark.parametrize("holds", ["the release", "the caller", "the file"])
+def test_whoever_still_holds_the_pixels_gives_them_to_the_quarantine(home: Path, holds: str) -> None:
+    path = home / "out.png"
+    with Guard(config_in(home, "warn", "quarantine")) as guard:
+        release = guard.release(INNOCENT, CONTEXT)
+        release.image.save(path)
+        if holds != "the release":
+            slim = dataclasses.replace(release, image=Image.new("RGB", (1, 1)))
+        with raising(labels, "write_labels", MemoryError())(home, guard):
+            if holds == "the caller":
+                assert guard.seal(slim, path, image=release.image).withheld
+            else:
+                assert guard.seal(release if holds == "the release" else slim, path).withheld
+        case = guard.quarantine.open(release.record.id)
+        taken_back = next(guard.ledger.events(type="picture.withheld"))
+    assert pixel_sha256(case.image) == pixel_sha256(release.image)
+    assert taken_back.record_id == release.record.id and taken_back.body["quarantine"]["file_sha256"]
 
 
 # The batch of the command line
