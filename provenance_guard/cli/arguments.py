@@ -48,12 +48,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     _quarantine(_verb(verbs, "quarantine", "review withheld pictures that were kept: list, show, release, destroy"))
 
-    log = _verb(verbs, "log", "read the ledger, newest first")
-    log.add_argument(
-        "--since", metavar="TIME", help="only from this UTC date or time on, as 2026-11-22 or 2026-11-22T10:00"
-    )
-    log.add_argument("--picture", type=Path, metavar="FILE", help="only what is known about this picture")
-    log.add_argument("--limit", type=int, default=50, metavar="N", help="at most N events (default 50)")
+    log = _verb(verbs, "log", "read and search the ledger, newest first; `log import DIR` takes in existing pictures")
+    _log_options(log)
 
     show = _verb(verbs, "show", "show one record in full")
     show.add_argument("record", metavar="RECORD", help="record id, or its first characters")
@@ -117,6 +113,37 @@ def _quarantine(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--reviewer", default="", metavar="NAME", help="release, destroy: who decides")
     parser.add_argument("--reason", default="", metavar="TEXT", help="release, destroy: why")
+
+
+def _log_options(log: argparse.ArgumentParser) -> None:
+    log.add_argument(
+        "action", nargs="?", choices=("import",), help="import: record pictures that are on the disk already"
+    )
+    log.add_argument(
+        "folders", type=Path, nargs="*", metavar="DIR", help="with import: files, or folders and all below"
+    )
+    log.add_argument(
+        "--since", metavar="TIME", help="only from this UTC date or time on, as 2026-11-22 or 2026-11-22T10:00"
+    )
+    log.add_argument("--until", metavar="TIME", help="only up to this UTC date (its whole day) or time")
+    log.add_argument("--picture", type=Path, metavar="FILE", help="only what is known about this picture")
+    log.add_argument("--limit", type=int, default=50, metavar="N", help="at most N events (default 50)")
+    log.add_argument(
+        "--prompt", metavar="WORDS", help='only with these words in the prompt; "a phrase" in quotes, and beginnings*'
+    )
+    for option, metavar, text in (
+        ("model", "NAME", "name or hash of a checkpoint or VAE"),
+        ("lora", "NAME", "name or hash of a LoRA, embedding or hypernetwork"),
+        ("seed", "N", "seed, or variation seed"),
+        ("parent", "ID", "what was made from this record or these pixels; the first characters are enough"),
+        ("verdict", "LEVEL", "clean, review or near_copy"),
+        ("decision", "WORD", "what the policy decided: allow, warn, block, ..."),
+        ("user", "NAME", "user or job"),
+        ("file", "NAME", "name of a file"),
+    ):
+        log.add_argument(
+            f"--{option}", action="append", default=[], metavar=metavar, help=f"only {text}; given twice: any of them"
+        )
 
 
 def _pictures(parser: argparse.ArgumentParser) -> None:

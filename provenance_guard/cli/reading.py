@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Iterable
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from itertools import islice
 from typing import Any
 
@@ -14,32 +15,60 @@ from provenance_guard.cli.output import print_json, print_table, track
 from provenance_guard.errors import UsageError
 from provenance_guard.ledger import Event, Ledger
 from provenance_guard.ledger.opening import opened_body
+from provenance_guard.ledger.search import in_field
 from provenance_guard.review.records import as_lines, complete_record_id
+
+_ID_DIGITS = 32
+_FILTERS = {"decision": "action"}
+"""Options of ``log`` whose search field has another name."""
+_FILTER_OPTIONS = ("model", "lora", "seed", "parent", "verdict", "decision", "user", "file")
 
 
 def log(arguments: argparse.Namespace) -> int:
-    """``log [--since TIME] [--picture FILE]``."""
-    since = _read_time(arguments.since) if arguments.since else None
+    """``log``: the newest events, or those that are searched for; ``log import DIR`` takes in existing pictures."""
+    if arguments.action == "import":
+        from provenance_guard.cli.importing import import_outputs
+
+        return import_outputs(arguments)
+    since = _read_time(arguments.since, "--since") if arguments.since else None
+    until = _read_time(arguments.until, "--until", end=True) if arguments.until else None
+    words, filters = _search_terms(arguments)
     config = read_config(arguments)
     with Ledger.open_read_only(config.ledger_path) as ledger:
-        if arguments.picture:
+        if words or filters:
+            events = ledger.search(words, filters, since=since, until=until, limit=arguments.limit)
+        elif arguments.picture:
             from provenance_guard.guard import Guard
             from provenance_guard.review.verification import identify_record
 
             record_id = identify_record(arguments.picture, Guard(config))
             found: Iterable[Event] = (
-                ledger.events(since=since, record_id=record_id, newest_first=True) if record_id else ()
+                ledger.events(since=since, until=until, record_id=record_id, newest_first=True) if record_id else ()
             )
+            events = list(islice(found, arguments.limit))
         else:
-            found = ledger.events(since=since, newest_first=True)
-        events = list(islice(found, arguments.limit))
+            events = list(islice(ledger.events(since=since, until=until, newest_first=True), arguments.limit))
     if arguments.json:
         print_json({"events": [_event_json(event) for event in events]})
     elif events:
         print_table(("number", "time", "event", "record", "what"), map(_event_row, events))
+    elif words or filters:
+        print("Nothing that is recorded fits. Give fewer words; light* finds every word that begins so.")
     else:
         print("Nothing is recorded about this picture." if arguments.picture else "Nothing is recorded yet.")
     return FINE
+
+
+def _search_terms(arguments: argparse.Namespace) -> tuple[str, dict[str, list[str]]]:
+    """The words and filters of ``log``. Raises UsageError when they cannot be combined, or have nothing to look for."""
+    filters = {_FILTERS.get(name, name): values for name in _FILTER_OPTIONS if (values := getattr(arguments, name))}
+    for name, values in (*filters.items(), ("prompt", [arguments.prompt] if arguments.prompt is not None else [])):
+        if not all(any(map(str.isalnum, value)) for value in values):
+            raise UsageError(f"--{name} has no word to look for.", next_step="Give letters or digits.")
+    if arguments.picture and (filters or arguments.prompt):
+        raise UsageError("--picture names one picture already.", next_step="Leave the other filters out.")
+    filters["parent"] = [value if len(value) >= _ID_DIGITS else f"{value}*" for value in filters.get("parent", ())]
+    return in_field("prompt", arguments.prompt or ""), {name: values for name, values in filters.items() if values}
 
 
 def show(arguments: argparse.Namespace) -> int:
@@ -83,13 +112,16 @@ def verify(arguments: argparse.Namespace) -> int:
     return FINE if all(result.holds for result in results) else ERROR
 
 
-def _read_time(text: str) -> datetime:
+def _read_time(text: str, option: str, *, end: bool = False) -> datetime:
+    """A moment; ``end`` takes a date for the end of its day."""
     try:
         moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
     except ValueError:
         raise UsageError(
-            f"--since is {text!r}, which is no time.", next_step="Write 2026-11-22 or 2026-11-22T10:00."
+            f"{option} is {text!r}, which is no time.", next_step="Write 2026-11-22 or 2026-11-22T10:00."
         ) from None
+    if end and re.fullmatch(r"\d{4}-\d\d-\d\d", text):
+        moment += timedelta(days=1)
     return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
 
 

@@ -44,6 +44,7 @@ _RESOURCE_KEYS = ("name", "file_name", "sha256", "declared_hash")
 _FIELD_OF_KEY = {"user": "user", "job": "user", "file_name": "file", "source_name": "file"}
 _INSERT = f"INSERT INTO event_text (rowid, {', '.join(FIELDS)}) VALUES (?{', ?' * len(FIELDS)})"
 _TERM = re.compile(r'(?:(?P<field>[a-z]+):)?(?:"(?P<phrase>[^"]*)"|(?P<word>\S+))')
+_ANY_TERM = re.compile(r'"[^"]*"|\S+')
 # Scripts written without blanks are indexed character by character, and looked for as phrases.
 _UNSPACED = re.compile(r"([\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])")
 
@@ -174,6 +175,11 @@ def to_query(text: str, filters: Filters | None = None) -> str:
         any_of = [term for value in values if (term := _to_term(field, value))]
         parts.append(f"({' OR '.join(any_of)})" if any_of else "")
     return " AND ".join(filter(None, parts))
+
+
+def in_field(field: str, text: str) -> str:
+    """What a person types, each term of it looked for in one field."""
+    return " ".join(f"{field}:{match[0]}" for match in _ANY_TERM.finditer(text))
 
 
 def _to_term(field: str | None, text: str, *, whole: bool = False) -> str:

@@ -29,16 +29,17 @@ from provenance_guard import labels, pictures
 from provenance_guard.clock import format_time, utc_now
 from provenance_guard.errors import GuardError
 from provenance_guard.guard import Guard
-from provenance_guard.ledger import Event, Ledger, events
+from provenance_guard.ledger import Ledger, events
 from provenance_guard.provenance.dsse import seal_envelope
 from provenance_guard.provenance.prov_json import ProvGraph
 from provenance_guard.provenance.sidecar import SUFFIX, Sidecar, parse_sidecar
-from provenance_guard.provenance.statement import FILE_NAME, PAYLOAD_TYPE, Profile
+from provenance_guard.provenance.statement import PAYLOAD_TYPE, Profile
 from provenance_guard.review import standalone
 from provenance_guard.review.dossier_page import write_page
 from provenance_guard.review.evidence import (
     Evidence,
     PictureFinder,
+    is_public,
     open_ledger,
     opened_context,
     queued_run,
@@ -51,15 +52,6 @@ from provenance_guard.signing import key_id, public_pem
 
 EVENTS_VERSION = 1
 MOST_RELATIVES = 100
-
-# Events that hold nothing private but in commitments. (The first version kept file names open, see ``_is_public``.)
-_PUBLIC_EVENTS = {
-    events.PICTURE_RELEASED,
-    events.PICTURE_BLOCKED,
-    events.PICTURE_IMPORTED,
-    events.PICTURE_SAVED,
-    events.RUN_QUEUED,
-}
 
 
 def build_dossier(
@@ -139,8 +131,8 @@ class _Builder:
         for event in [queued, *part.events] if queued else part.events:
             proof = self._guard.ledger.proof(event.seq)
             self._content[f"checkpoints/{proof['tree_size']}.txt"] = str(proof["checkpoint"]).encode("utf-8")
-            told_whole = self._profile == "full" or (self._profile == "redacted" and _is_public(event))
-            content = base64.b64encode(event.stored).decode("ascii") if told_whole and not event.erased else None
+            told_whole = self._profile == "full" or (self._profile == "redacted" and is_public(event))
+            content = base64.b64encode(event.stored).decode("ascii") if told_whole and event.stored else None
             told.append({"seq": event.seq, "time": event.time, "type": event.type, "bytes": content, "proof": proof})
         document = {"version": EVENTS_VERSION, "record": part.record_id, "events": told}
         self._content[part.events_name] = _to_json(document)
@@ -204,10 +196,6 @@ def _labelled(content: bytes, label: labels.Labels) -> bytes:
         path.write_bytes(content)
         labels.write_labels(path, label)
         return path.read_bytes()
-
-
-def _is_public(event: Event) -> bool:
-    return event.type in _PUBLIC_EVENTS and not isinstance(event.body.get(FILE_NAME), str)
 
 
 def _to_json(document: Mapping[str, Any]) -> bytes:

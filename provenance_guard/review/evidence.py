@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from provenance_guard import files, pictures
 from provenance_guard.errors import GuardError, LedgerError, SidecarError, UsageError
 from provenance_guard.guard import Guard
 from provenance_guard.ledger import Event, Ledger, events
+from provenance_guard.ledger.anchors.evidence import outside_evidence
 from provenance_guard.ledger.opening import opened_body
 from provenance_guard.provenance.record import bare_name
 from provenance_guard.provenance.sidecar import (
@@ -22,6 +24,7 @@ from provenance_guard.provenance.sidecar import (
     read_sidecar,
     sidecar_path,
     sign_envelope,
+    with_outside,
 )
 from provenance_guard.provenance.statement import FILE_NAME, build_statement, seal_file_name
 from provenance_guard.review.records import complete_record_id, find_file_event, find_release
@@ -29,6 +32,15 @@ from provenance_guard.review.verification import identify_record
 
 MAX_QUEUED = 10_000
 """How many queued runs before a record are looked at to find its own."""
+
+# The first version kept file names open, see ``is_public``.
+_PUBLIC_EVENTS = {
+    events.PICTURE_RELEASED,
+    events.PICTURE_BLOCKED,
+    events.PICTURE_IMPORTED,
+    events.PICTURE_SAVED,
+    events.RUN_QUEUED,
+}
 
 
 @dataclass(frozen=True)
@@ -92,6 +104,8 @@ def gather_record(
         source = _sidecar_from_ledger(record_id, guard, ledger) if ledger else None
     elif ledger:
         source = _with_openings_of_ledger(source, ledger)
+    if source is not None and ledger:
+        source = _with_what_outsiders_said(source, ledger)
     if picture is None and source is not None:
         picture = finder.find(source)
     return Evidence(record_id, source, picture if picture and picture.is_file() else None, found)
@@ -171,6 +185,10 @@ def _identified(picture: Path, guard: Guard) -> str:
 
 
 def _needed(ledger: Ledger | None, named: str) -> Ledger:
+    if not re.fullmatch("[0-9a-fA-F]{1,32}", named):
+        raise UsageError(
+            f"There is no file {named}.", next_step="Check the name, or give a record id as `log` lists it."
+        )
     if ledger is None:
         raise LedgerError(
             f"{named} is no file, and there is no ledger to look a record up in.",
@@ -200,7 +218,8 @@ def _sidecar_from_ledger(record_id: str, guard: Guard, ledger: Ledger) -> Sideca
         saved.body[events.FILE_KEY],
         saved.body.get(events.PIXEL_KEY),
         file_name=name,
-        ledger_proof=guard.ledger.proof(release.seq),
+        ledger_proof=guard.ledger.proof(release.seq, with_event=True),
+        file_proof=guard.ledger.proof(saved.seq, with_event=is_public(saved)),
     )
     content = sign_envelope(statement, guard.signer, dict.fromkeys(openings))
     return parse_sidecar(content, Path(f"{record_id}{SUFFIX}"))
@@ -215,6 +234,30 @@ def _with_openings_of_ledger(source: Sidecar, ledger: Ledger) -> Sidecar:
         return source
     openings = [*release.openings, *_fitting(source, saved)]
     return parse_sidecar(open_sidecar(source, openings), source.path)
+
+
+def _with_what_outsiders_said(source: Sidecar, ledger: Ledger) -> Sidecar:
+    """A sidecar with the time tokens and cosignatures that came to the ledger since it was written."""
+    proofs = [proof for proof in (source.ledger_proof, source.file_proof) if proof]
+    try:
+        seqs = [int(proof["index"]) for proof in proofs]
+        same = all(
+            ledger.event(seq).leaf_hash.hex() == proof["leaf_hash"] for seq, proof in zip(seqs, proofs, strict=True)
+        )
+        found = outside_evidence(ledger, seqs) if seqs and same else None
+    except (
+        LedgerError,
+        KeyError,
+        TypeError,
+        ValueError,
+    ):  # a proof of another ledger, or a damaged one: what is there stays
+        return source
+    return parse_sidecar(with_outside(source, found.to_json()), source.path) if found else source
+
+
+def is_public(event: Event) -> bool:
+    """Whether the stored bytes of an event hold nothing private but in commitments."""
+    return event.type in _PUBLIC_EVENTS and not event.erased and not isinstance(event.body.get(FILE_NAME), str)
 
 
 def _fitting(source: Sidecar, saved: Event | None) -> Iterator[str]:
