@@ -21,15 +21,19 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
+from cryptography.x509 import Certificate
+
 from provenance_guard.clock import format_time
 from provenance_guard.ledger.anchors.testimony import Testimony
 from provenance_guard.ledger.checkpoint import Checkpoint
+from provenance_guard.ledger.witness import Witness
 from provenance_guard.watermark import Detection
 
 Subject = Literal["content", "record", "chain", "time", "identity", "independence", "labels", "mark"]
 Answer = Literal["holds", "fails", "unknown"]
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
+LONG_GAP = timedelta(days=1)  # between what the writer says and when an outsider saw it
 
 
 @dataclass(frozen=True)
@@ -68,18 +72,31 @@ class Verification:
 class Trust:
     """What the one who checks knows from elsewhere, and so need not take from the evidence.
 
-    ``keys``: raw public keys that may have signed, by their owners' names. ``checkpoints``: tree heads that were kept outside.
+    ``keys``: raw public keys that may have signed, by their owners' names. ``roots``: certificates that time tokens may lead to.
+    ``checkpoints``: tree heads that were kept outside; ``imprints``: digests in time tokens that were kept without their checkpoint.
     """
 
     keys: Mapping[str, bytes] = field(default_factory=dict)
+    roots: tuple[Certificate, ...] = ()
+    witnesses: tuple[Witness, ...] = ()
     checkpoints: tuple[Checkpoint, ...] = ()
+    imprints: tuple[bytes, ...] = ()
 
 
-def time_finding(testimonies: Sequence[Testimony], claimed: datetime | None) -> Finding:
-    """When the record existed, and by whose clock. ``claimed`` is the time that its writer gave it."""
+def time_finding(
+    testimonies: Sequence[Testimony], claimed: datetime | None, *, not_before: Testimony | None = None
+) -> Finding:
+    """When the record existed, and by whose clock. ``claimed`` is the time that its writer gave it; ``not_before`` is what an
+    outsider had said when the record was written."""
     claim = f"the writer's own clock says {_told(claimed)}" if claimed else "the writer gave no time"
     if broken := _broken(testimonies):
         return Finding("time", "fails", broken.sentence)
+    if claimed and not_before and not_before.time and claimed < not_before.time - CLOCK_TOLERANCE:
+        claim += (
+            f", but a word of {not_before.who} from {_told(not_before.time)} had come before: that clock was set back"
+        )
+    elif claimed and not_before and not_before.time:
+        claim += f", and a word of {not_before.who} from {_told(not_before.time)} had come before"
     vouched = [(entry.time, entry) for entry in testimonies if entry.holds and entry.time]
     if not vouched:
         hints = "".join(f" {entry.sentence}" for entry in testimonies)
@@ -90,7 +107,12 @@ def time_finding(testimonies: Sequence[Testimony], claimed: datetime | None) -> 
             f"{first.who} saw the record at {_told(moment)}, but {claim}, which is later: one of the clocks is wrong."
         )
         return Finding("time", "fails", told)
-    return Finding("time", "holds", f"The record existed at {_told(moment)}, by the clock of {first.who}; {claim}.")
+    doubt = ""
+    if claimed and moment - claimed > LONG_GAP and not not_before:
+        doubt = " Nobody outside vouches for the earlier time."
+    return Finding(
+        "time", "holds", f"The record existed at {_told(moment)}, by the clock of {first.who}; {claim}.{doubt}"
+    )
 
 
 def independence_finding(testimonies: Sequence[Testimony]) -> Finding:
@@ -98,7 +120,7 @@ def independence_finding(testimonies: Sequence[Testimony]) -> Finding:
     names = sorted({entry.who for entry in testimonies if entry.holds})
     if names:
         return Finding("independence", "holds", f"Vouched for from outside by {_listed(names)}.")
-    unknown = sorted({entry.who for entry in testimonies if entry.problem is None})
+    unknown = sorted({entry.who for entry in testimonies if entry.problem in (None, "unverifiable")})
     if unknown:
         told = f"{_listed(unknown)} would vouch, but nothing that you gave or configured says who that is."
         return Finding("independence", "unknown", told)

@@ -6,7 +6,6 @@ and what examines them.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -15,11 +14,16 @@ from typing import Any
 from provenance_guard import files, labels, pictures
 from provenance_guard.errors import GuardError, SidecarError
 from provenance_guard.guard import Guard
-from provenance_guard.ledger import Event, Ledger, events, verify_ledger, verify_proof
+from provenance_guard.ledger import Event, Ledger, events, verify_proof
 from provenance_guard.ledger.anchors.testimony import Testimony
+from provenance_guard.ledger.events import read_event
+from provenance_guard.ledger.proof import Proof
 from provenance_guard.provenance.sidecar import SUFFIX, Sidecar, picture_path, read_sidecar, sidecar_path
 from provenance_guard.review.dossier_check import is_dossier, verify_dossier
+from provenance_guard.review.ledger_check import contradiction, verify_ledger_file
+from provenance_guard.review.outside import hear_ledger, hear_sidecar, heard_before
 from provenance_guard.review.records import find_release
+from provenance_guard.review.trust import with_own_trust
 from provenance_guard.review.verdicts import (
     Finding,
     Subject,
@@ -47,29 +51,16 @@ def verify_picture(path: Path, guard: Guard, trust: Trust | None = None) -> Veri
     """
     if path.name.endswith(SUFFIX):
         path = picture_path(path)
-    examination = _Examination(path, guard, trust or Trust())
+    examination = _Examination(path, guard, trust)
     try:
         return examination.run()
     finally:
         examination.close()
 
 
-def verify_ledger_file(path: Path, guard: Guard, trust: Trust | None = None) -> Verification:
-    """Check a whole ledger: its sequence, chain, tree, checkpoints and signatures. Never raises GuardError."""
-    trust = _with_own_key(trust or Trust(), guard)
-    try:
-        report = verify_ledger(path, public_keys=[*trust.keys.values()] or None, known_checkpoints=trust.checkpoints)
-    except GuardError as error:
-        return Verification(path, (Finding("chain", "fails", str(error)),))
-    if report.sound:
-        told = f"All {report.size} events are as they were written, {report.signed_size} of them under a signed checkpoint."
-        return Verification(path, (Finding("chain", "holds", told),))
-    return Verification(path, tuple(Finding("chain", "fails", problem.sentence) for problem in report.problems))
-
-
 def identify_record(path: Path, guard: Guard) -> str | None:
     """The record that a picture belongs to: by file hash, sidecar, label, pixels or mark, in this order."""
-    examination = _Examination(path, guard, Trust())
+    examination = _Examination(path, guard, None)
     examination.close()
     return examination.record_id
 
@@ -77,10 +68,10 @@ def identify_record(path: Path, guard: Guard) -> str | None:
 class _Examination:
     """Gathers everything about one file, then answers."""
 
-    def __init__(self, path: Path, guard: Guard, trust: Trust) -> None:
+    def __init__(self, path: Path, guard: Guard, trust: Trust | None) -> None:
         self.path = path
         self.guard = guard
-        self.trust = _with_own_key(trust, guard)
+        self.trust = with_own_trust(trust, guard)
         self.problems: list[Finding] = []
         self.image = self._try("content", lambda: pictures.open_picture(path, animated="first").image)
         self.file_sha256 = files.sha256_file(path) if path.is_file() else None
@@ -94,13 +85,14 @@ class _Examination:
 
     def run(self) -> Verification:
         release = self._try("record", self._release)
+        heard = self._try("independence", lambda: self._heard(release)) or []
         answers = [
             self._content(),
             self._record(release),
             self._chain(release),
-            time_finding(self._testimonies(), self._claimed_time(release)),
+            time_finding(heard, self._claimed_time(release), not_before=self._heard_before(release)),
             self._identity(),
-            independence_finding(self._testimonies()),
+            independence_finding(heard),
             self._labels(),
             self._mark(),
         ]
@@ -205,28 +197,62 @@ class _Examination:
         return Finding("record", "unknown", "No record of this picture is known here.")
 
     def _chain(self, release: Event | None) -> Finding:
-        vouching = self.sidecar.envelope.signing_key(self.trust.keys.values()) if self.sidecar else None
-        keys = [vouching] if vouching else []
-        proof = self.sidecar.ledger_proof if self.sidecar else None
-        if proof is None and release and self.ledger:
-            try:
-                proof = self.guard.ledger.proof(release.seq)
-                keys = list(self.trust.keys.values())
-            except GuardError as error:
-                return Finding("chain", "fails", str(error))
-        if proof is None:
-            return Finding("chain", "unknown", "There is no inclusion proof to check.")
         try:
-            result = verify_proof(proof, release.stored if release else None, public_keys=keys)
+            if self.sidecar and self.sidecar.ledger_proof is not None:
+                return self._chain_of_sidecar(self.sidecar, release)
+            return self._chain_of_ledger(release)
         except GuardError as error:
             return Finding("chain", "fails", str(error))
+
+    def _chain_of_sidecar(self, sidecar: Sidecar, release: Event | None) -> Finding:
+        vouching = sidecar.envelope.signing_key(self.trust.keys.values())
+        saved = self._saved()
+        size = 0
+        for proof, event, differs in (
+            (sidecar.ledger_proof, release, self._differs_from_record),
+            (sidecar.file_proof, saved, self._differs_from_file),
+        ):
+            if proof is None:
+                continue
+            stored = event.stored if event and not event.erased else None
+            result = verify_proof(proof, stored, public_keys=[vouching] if vouching else [])
+            proven = Proof.from_json(proof).event
+            if not result.holds:
+                return Finding("chain", "fails", result.problem)
+            if proven is not None and (difference := differs(read_event(proven))):
+                return Finding("chain", "fails", difference)
+            if self.ledger and (difference := contradiction(self.ledger, result.checkpoint)):
+                return Finding("chain", "fails", difference)
+            size = max(size, result.checkpoint.size)
+        told = f"The record is in the ledger of {size} events that its checkpoint signs."
+        return Finding("chain", "holds", told)
+
+    def _chain_of_ledger(self, release: Event | None) -> Finding:
+        if release is None or self.ledger is None:
+            return Finding("chain", "unknown", "There is no inclusion proof to check.")
+        if all(checkpoint.size <= release.seq for checkpoint in self.ledger.checkpoints()):
+            told = f"The record is event {release.seq} of the ledger; no signed checkpoint covers it yet."
+            return Finding("chain", "unknown", told)
+        result = verify_proof(
+            self.ledger.proof(release.seq), release.stored or None, public_keys=[*self.trust.keys.values()]
+        )
         if not result.holds:
             return Finding("chain", "fails", result.problem)
-        return Finding(
-            "chain",
-            "holds",
-            f"The record is in the ledger of {result.checkpoint.size} events that its checkpoint signs.",
+        told = f"The record is in the ledger of {result.checkpoint.size} events that its checkpoint signs."
+        return Finding("chain", "holds", told)
+
+    def _differs_from_record(self, event: Event) -> str:
+        sidecar = self.sidecar
+        same = sidecar and (sidecar.profile == "proof-only" or event.body.get(events.RECORD_KEY) == sidecar.sealed[0])
+        return "" if same else "The event that the sidecar proves holds another record than the sidecar tells."
+
+    def _differs_from_file(self, event: Event) -> str:
+        sidecar = self.sidecar
+        same = sidecar and (event.body.get(events.FILE_KEY), event.record_id) == (
+            sidecar.file_sha256,
+            sidecar.record_id,
         )
+        return "" if same else "The event that the sidecar proves names another file than the sidecar does."
 
     def _identity(self) -> Finding:
         check = self.sidecar_check
@@ -239,12 +265,27 @@ class _Examination:
             return Finding("identity", "holds", f"Signed with {name}, which is {check.signer}.")
         return Finding("identity", "unknown", f"Signed with {name}; whose key that is must be learnt elsewhere.")
 
-    def _testimonies(self) -> tuple[Testimony, ...]:
-        return ()
+    def _heard(self, release: Event | None) -> list[Testimony]:
+        heard, problems = hear_sidecar(self.sidecar, self.trust) if self.sidecar else ([], [])
+        self.problems += problems
+        if not heard and release and self.ledger:
+            saved = self._saved()
+            heard = hear_ledger(self.ledger, [release.seq, *([saved.seq] if saved else [])], self.trust)
+        return heard
+
+    def _heard_before(self, release: Event | None) -> Testimony | None:
+        return heard_before(self.ledger, release.seq, self.trust) if self.ledger and release else None
 
     def _claimed_time(self, release: Event | None) -> datetime | None:
-        time = release.time if release else None
-        return datetime.fromisoformat(time.replace("Z", "+00:00")) if time else None
+        """What the writer's clock said: by the ledger at hand, or by the record in the sidecar."""
+        told: Any = release.time if release else None
+        if told is None and self.sidecar:
+            told = self.sidecar.predicate.get("record", self.sidecar.predicate).get("time")
+        try:
+            moment = datetime.fromisoformat(told.replace("Z", "+00:00")) if isinstance(told, str) else None
+        except ValueError:
+            moment = None
+        return moment if moment and moment.tzinfo else None
 
     def _labels(self) -> Finding:
         found = self.labels
@@ -275,9 +316,3 @@ _KINDS: tuple[tuple[Callable[[Path], bool], Callable[[Path, Guard, Trust | None]
     (lambda path: path.suffix == ".sqlite3", verify_ledger_file),
     (is_dossier, lambda path, guard, trust: verify_dossier(path, guard, trust, verify_picture)),
 )
-
-
-def _with_own_key(trust: Trust, guard: Guard) -> Trust:
-    """Who checks on the machine that signed knows its key."""
-    key = guard.public_key
-    return dataclasses.replace(trust, keys={**trust.keys, "the key of this installation": key}) if key else trust

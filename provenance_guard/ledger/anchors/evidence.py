@@ -53,19 +53,40 @@ class OutsideEvidence:
     @classmethod
     def from_json(cls, document: Any) -> OutsideEvidence:
         """Read what ``to_json`` wrote. Raises LedgerError on anything else."""
-        version = document.get("version") if isinstance(document, Mapping) else None
-        if isinstance(version, int) and version > EVIDENCE_VERSION:
-            raise LedgerError(
-                f"The outside evidence has version {version}, and this program knows {EVIDENCE_VERSION}.",
-                next_step="Update Provenance Guard to check it.",
-            )
-        if version != EVIDENCE_VERSION or not _are_lists(document, "proofs", "anchors") or not document["proofs"]:
+        _check_version(document)
+        if not _are_lists(document, "proofs", "anchors") or not document["proofs"]:
             raise _damaged()
         anchors = tuple(Anchor.from_json(entry) for entry in document["anchors"][:MAX_ENTRIES])
         proofs = tuple(Proof.from_json(entry) for entry in document["proofs"][:MAX_ENTRIES])
         if any(proof.checkpoint != proofs[0].checkpoint for proof in proofs):
             raise _damaged()
         return cls(proofs, anchors)
+
+
+@dataclass(frozen=True)
+class CheckpointBundle:
+    """A checkpoint with everything that outsiders said about it, as ``checkpoint export`` writes it into a ``.json`` file."""
+
+    checkpoint: Checkpoint
+    anchors: tuple[Anchor, ...]
+
+    def to_json(self) -> dict[str, Json]:
+        """Plain JSON."""
+        return {
+            "version": EVIDENCE_VERSION,
+            "checkpoint": self.checkpoint.text(),
+            "anchors": [anchor.to_json() for anchor in self.anchors],
+        }
+
+    @classmethod
+    def from_json(cls, document: Any) -> CheckpointBundle:
+        """Read what ``to_json`` wrote. Raises LedgerError on anything else."""
+        _check_version(document)
+        note = document.get("checkpoint")
+        if not isinstance(note, str) or not _are_lists(document, "anchors"):
+            raise _damaged()
+        anchors = tuple(Anchor.from_json(entry) for entry in document["anchors"][:MAX_ENTRIES])
+        return cls(Checkpoint.parse(note), anchors)
 
 
 def outside_evidence(ledger: Ledger, seqs: Sequence[int]) -> OutsideEvidence | None:
@@ -90,6 +111,17 @@ def _first(checkpoints: Sequence[Checkpoint], sizes: set[int]) -> Checkpoint | N
 
 def _is_witnessed(checkpoint: Checkpoint) -> bool:
     return any(line.name != checkpoint.origin for line in checkpoint.signatures)
+
+
+def _check_version(document: Any) -> None:
+    version = document.get("version") if isinstance(document, Mapping) else None
+    if isinstance(version, int) and version > EVIDENCE_VERSION:
+        raise LedgerError(
+            f"The outside evidence has version {version}, and this program knows {EVIDENCE_VERSION}.",
+            next_step="Update Provenance Guard to check it.",
+        )
+    if version != EVIDENCE_VERSION:
+        raise _damaged()
 
 
 def _are_lists(document: Mapping[str, Any], *names: str) -> bool:

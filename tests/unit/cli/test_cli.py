@@ -301,7 +301,8 @@ def test_verify_takes_a_sidecar_or_a_ledger_too(tmp_path, references, home, caps
     code, document = run_json(capsys, "verify", tmp_path / "out" / "x.png.prov.json", ledger, *home)
     assert code == 0
     assert document["pictures"][0]["picture"].endswith("x.png")
-    assert [finding["verdict"] for finding in document["pictures"][1]["findings"]] == ["holds"]
+    verdicts = {finding["subject"]: finding["verdict"] for finding in document["pictures"][1]["findings"]}
+    assert verdicts == {"chain": "holds", "time": "unknown", "identity": "holds", "independence": "unknown"}
     with sqlite3.connect(ledger) as connection:
         connection.execute("DELETE FROM event WHERE seq = 2")
     connection.close()
