@@ -38,6 +38,7 @@ VERBS = (
     "show",
     "verify",
     "export",
+    "ledger",
     "watch",
     "ui",
     "doctor",

@@ -27,6 +27,7 @@ _MODULES = {
     "show": "reading",
     "verify": "reading",
     "export": "exporting",
+    "ledger": "upkeep",
     "doctor": "tending",
     "ui": "tending",
 }

@@ -81,6 +81,8 @@ def build_parser() -> argparse.ArgumentParser:
     watch.add_argument("--out", type=Path, metavar="DIR", help="folder for the marked copies (default: DIR/guarded)")
     watch.add_argument("--present", action="store_true", help="also the pictures that are already there")
 
+    _ledger_verb(verbs)
+
     demo = _verb(verbs, "demo", "do the whole job on the pictures that come with the project")
     demo.add_argument("--out", type=Path, default=Path("demo-output"), metavar="DIR", help="default: ./demo-output")
 
@@ -113,6 +115,37 @@ def _quarantine(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--reviewer", default="", metavar="NAME", help="release, destroy: who decides")
     parser.add_argument("--reason", default="", metavar="TEXT", help="release, destroy: why")
+
+
+def _ledger_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "look after the ledger: prune, erase, backup, restore, recover"
+    ledger = verbs.add_parser("ledger", help=text, description=text[0].upper() + text[1:] + ".", epilog=EPILOG)
+    actions = ledger.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+    prune = _verb(actions, "prune", "remove the content of old events; the tree stays verifiable")
+    prune.add_argument("--older-than", type=int, metavar="DAYS", help="what was written so many days ago or earlier")
+    prune.add_argument("--before", metavar="DATE", help="what was written before this UTC date or time")
+
+    erase = _verb(actions, "erase", "remove personal data for good: all that is recorded about records, or by a user")
+    erase.add_argument("records", nargs="*", metavar="RECORD", help="record ids, or their first characters")
+    erase.add_argument("--user", metavar="NAME", help="all records of this user")
+    for parser in (prune, erase):
+        parser.add_argument("--reason", metavar="TEXT", help="why; it is recorded for good, so name no person")
+
+    backup = _verb(actions, "backup", "copy the ledger while it is in use")
+    backup.add_argument("file", type=Path, metavar="FILE", help="the copy to write")
+    restore = _verb(actions, "restore", "put a backup in the place of the ledger; the present one is kept beside it")
+    restore.add_argument("file", type=Path, metavar="FILE", help="the backup")
+    backup.add_argument("--force", action="store_true", help="replace a file that is there")
+    restore.add_argument(
+        "--force", action="store_true", help="also when newer events go missing, or it is another ledger"
+    )
+    for parser in (prune, erase, restore):
+        parser.add_argument("--yes", action="store_true", help="do not ask")
+
+    recover = _verb(actions, "recover", "save what is readable of a damaged ledger into a new file")
+    recover.add_argument("file", type=Path, metavar="FILE", help="the new ledger to write")
+    recover.add_argument("--source", type=Path, metavar="FILE", help="the damaged one (default: the ledger)")
 
 
 def _log_options(log: argparse.ArgumentParser) -> None:

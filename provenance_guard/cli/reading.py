@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Iterable
-from datetime import datetime, timedelta, timezone
 from itertools import islice
 from typing import Any
 
 from provenance_guard.cli.configuration import read_config
 from provenance_guard.cli.exit_codes import ERROR, FINE
 from provenance_guard.cli.output import print_json, print_table, track
+from provenance_guard.cli.times import read_time
 from provenance_guard.errors import UsageError
 from provenance_guard.ledger import Event, Ledger
 from provenance_guard.ledger.opening import opened_body
@@ -30,8 +29,8 @@ def log(arguments: argparse.Namespace) -> int:
         from provenance_guard.cli.importing import import_outputs
 
         return import_outputs(arguments)
-    since = _read_time(arguments.since, "--since") if arguments.since else None
-    until = _read_time(arguments.until, "--until", end=True) if arguments.until else None
+    since = read_time(arguments.since, "--since") if arguments.since else None
+    until = read_time(arguments.until, "--until", end=True) if arguments.until else None
     words, filters = _search_terms(arguments)
     config = read_config(arguments)
     with Ledger.open_read_only(config.ledger_path) as ledger:
@@ -110,19 +109,6 @@ def verify(arguments: argparse.Namespace) -> int:
             )
             print()
     return FINE if all(result.holds for result in results) else ERROR
-
-
-def _read_time(text: str, option: str, *, end: bool = False) -> datetime:
-    """A moment; ``end`` takes a date for the end of its day."""
-    try:
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except ValueError:
-        raise UsageError(
-            f"{option} is {text!r}, which is no time.", next_step="Write 2026-11-22 or 2026-11-22T10:00."
-        ) from None
-    if end and re.fullmatch(r"\d{4}-\d\d-\d\d", text):
-        moment += timedelta(days=1)
-    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
 
 
 def _event_json(event: Event) -> dict[str, Any]:

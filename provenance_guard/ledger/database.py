@@ -239,7 +239,7 @@ def _migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[Mi
     if version == len(migrations):
         return
     if version:
-        back_up(connection, _free_name(path.with_name(f"{path.stem}.before-version-{len(migrations)}{path.suffix}")))
+        back_up(connection, free_name(path.with_name(f"{path.stem}.before-version-{len(migrations)}{path.suffix}")))
     with transaction(connection):
         version = schema_version(connection)  # another process may have been quicker
         if version == 0:
@@ -252,7 +252,8 @@ def _migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[Mi
             connection.execute(f"PRAGMA user_version={number}")
 
 
-def _free_name(path: Path) -> Path:
+def free_name(path: Path) -> Path:
+    """``path``, with a number when that name is taken."""
     candidate, number = path, 1
     while candidate.exists():
         number += 1

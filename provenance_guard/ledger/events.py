@@ -24,6 +24,9 @@ MAX_SEQ = 1 << 62
 
 # Types in use. The set grows; a reader must accept a type that it does not know.
 SESSION_STARTED = "session.started"  # a program began to work: versions, settings
+SESSION_ALIVE = "session.alive"  # it still works: written from time to time, so that the end of one that is killed is known
+SESSION_ENDED = "session.ended"  # it ended in order
+GAP_FOUND = "gap.found"  # what was made while no session ran: since, until, generations, pictures; file names are private
 RUN_QUEUED = "run.queued"  # a generation was asked for, written before it runs
 PICTURE_RELEASED = "picture.released"  # a picture passed the door: its record
 PICTURE_BLOCKED = "picture.blocked"  # a picture did not pass: its record
@@ -37,6 +40,7 @@ PICTURE_REJECTED = "picture.rejected"  # a person discarded this attempt
 NOTE_ADDED = "note.added"  # a person's words
 KEY_ADDED = "key.added"  # a key that signs checkpoints from here on: origin, public_key (hex)
 TIMESTAMP_ATTACHED = "timestamp.attached"  # an outsider dated a checkpoint: kind, size, authority, time, reply_sha256
+LEDGER_RESTORED = "ledger.restored"  # a backup was put back: events_before (null when unknown), events_restored
 EVENT_ERASED = "event.erased"  # content of earlier events was removed: seqs, what ("private" or "whole"), reason
 
 # Body keys that are indexed, so that a picture is found by its hash: at the top level, or else inside "record".

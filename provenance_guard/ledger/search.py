@@ -139,6 +139,7 @@ class SearchIndex:
             self._connection.execute("INSERT INTO event_text (event_text) VALUES ('delete-all')")
             self._connection.execute("DELETE FROM progress")
             self._connection.execute("DELETE FROM span")
+        self._connection.execute("VACUUM")  # pages that were freed while indexing still hold words
         self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
@@ -148,7 +149,7 @@ def index_path(ledger_path: Path) -> Path:
 
 
 def forget(ledger_path: Path, origin: str) -> None:
-    """Clear the index of a ledger, if it has one; the next search makes it anew."""
+    """Clear the index of a ledger, if it has one, so that no byte of it holds a word; the next search makes it anew."""
     if index_path(ledger_path).exists():
         with SearchIndex.open(ledger_path, origin) as index:
             index.clear()
