@@ -38,6 +38,7 @@ VERBS = (
     "show",
     "verify",
     "export",
+    "checkpoint",
     "ledger",
     "watch",
     "ui",

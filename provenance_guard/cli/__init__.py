@@ -27,6 +27,7 @@ _MODULES = {
     "show": "reading",
     "verify": "reading",
     "export": "exporting",
+    "checkpoint": "checkpointing",
     "ledger": "upkeep",
     "doctor": "tending",
     "ui": "tending",

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from provenance_guard import __version__
+from provenance_guard.cli.checkpoint_arguments import add_checkpoint_actions, add_trust_options
 
 EPILOG = "exit codes: 0 fine, 1 error, 2 wrong use, 3 the policy blocked a picture"
 
@@ -73,7 +74,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     export.add_argument("--out", type=Path, metavar="FILE", help="what to write; a dossier can be a folder, too")
 
-    _pictures(_verb(verbs, "verify", "check pictures, their sidecars or a ledger: each question with its own verdict"))
+    verify = _verb(verbs, "verify", "check pictures, their sidecars or a ledger: each question with its own verdict")
+    _pictures(verify)
+    add_trust_options(verify)
+
+    add_checkpoint_actions(
+        _verb(verbs, "checkpoint", "sign the ledger as it is, hand that out, have it dated and witnessed")
+    )
 
     watch = _verb(verbs, "watch", "guard every picture that appears in a folder, whatever program writes it")
     watch.add_argument("folder", type=Path, metavar="DIR")

@@ -91,13 +91,17 @@ def verify(arguments: argparse.Namespace) -> int:
     from provenance_guard.batch import find_pictures
     from provenance_guard.guard import Guard
     from provenance_guard.review.dossier_check import is_dossier
+    from provenance_guard.review.trust import read_trust
     from provenance_guard.review.verification import Verification, verify_file
 
+    trust = read_trust(
+        keys=arguments.key, roots=arguments.roots, witnesses=arguments.witness, checkpoints=arguments.checkpoint
+    )
     results: list[Verification] = []
     with Guard(read_config(arguments)) as door:
         named = [path for one in arguments.pictures for path in ([one] if is_dossier(one) else find_pictures([one]))]
         for path in track(named, "verify"):
-            results.append(verify_file(path, door))
+            results.append(verify_file(path, door, trust))
     if arguments.json:
         print_json({"pictures": [result.to_json() for result in results]})
     else:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from provenance_guard.clock import format_time, utc_now
 from provenance_guard.errors import LedgerError
 from provenance_guard.ledger import merkle, tables
-from provenance_guard.ledger.checkpoint import Checkpoint
+from provenance_guard.ledger.checkpoint import ORIGIN_PREFIX, Checkpoint
 from provenance_guard.signing import Signer
 
 CHECKPOINT_EVENTS = 256
@@ -46,13 +46,17 @@ def covering_checkpoint(connection: sqlite3.Connection, seq: int) -> Checkpoint 
     return Checkpoint.parse(row[0]) if row else None
 
 
-def add_signatures(connection: sqlite3.Connection, signed: Checkpoint) -> Checkpoint:
+def add_signatures(connection: sqlite3.Connection, signed: Checkpoint, public_key: bytes | None) -> Checkpoint:
     """Add the signature lines of ``signed`` that the stored checkpoint of the same text does not have.
 
-    Raises LedgerError when no such checkpoint is stored.
+    One that was signed for an occasion (a sidecar) and not stored is stored now, when ``public_key`` signed it and the tree is the
+    same. Raises LedgerError when this ledger made no such checkpoint.
     """
     row = connection.execute("SELECT note FROM checkpoint WHERE size = ?", (signed.size,)).fetchone()
     stored = Checkpoint.parse(row[0]) if row else None
+    if stored is None and public_key is not None and signed.verify(public_key) and _is_ours(connection, signed):
+        store_checkpoint(connection, signed)
+        return signed
     if stored is None or stored.body() != signed.body():
         raise LedgerError(
             f"This ledger has no such checkpoint of size {signed.size}.",
@@ -63,3 +67,9 @@ def add_signatures(connection: sqlite3.Connection, signed: Checkpoint) -> Checkp
     Checkpoint.parse(merged.text())  # not more signatures than a reader accepts
     connection.execute("UPDATE checkpoint SET note = ? WHERE size = ?", (merged.text(), merged.size))
     return merged
+
+
+def _is_ours(connection: sqlite3.Connection, signed: Checkpoint) -> bool:
+    origin = ORIGIN_PREFIX + tables.ledger_id(connection)
+    fits = signed.origin == origin and 0 < signed.size <= tables.event_count(connection)
+    return fits and merkle.tree_root(signed.size, tables.node_reader(connection)) == signed.root

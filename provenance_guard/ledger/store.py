@@ -122,7 +122,8 @@ class Ledger:
         Raises LedgerError when the text is no checkpoint, or none of this ledger.
         """
         with self._use() as connection, database.transaction(connection):
-            return heads.add_signatures(connection, Checkpoint.parse(note))
+            key = self.signer.public_bytes if self.signer else None
+            return heads.add_signatures(connection, Checkpoint.parse(note), key)
 
     def erase(self, seqs: Iterable[int], reason: str, *, what: Erasure = "private") -> Event:
         """Remove content of events for good, and record that in a new event. The tree stays verifiable.
