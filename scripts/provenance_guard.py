@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from provenance_guard.webui import hooks
-from provenance_guard.webui.hooks import ProvenanceGuardScript
+try:
+    from provenance_guard.webui import hooks
+    from provenance_guard.webui.hooks import ProvenanceGuardScript
 
-__all__ = ["ProvenanceGuardScript"]
+    __all__ = ["ProvenanceGuardScript"]
 
-hooks.register()
+    hooks.register()
+except Exception as error:  # The host would print it and run on without us.
+    import provenance_guard_fallback
+
+    provenance_guard_fallback.stand_in(error)

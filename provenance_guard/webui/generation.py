@@ -81,12 +81,13 @@ def run_job(original: Callable[..., Any], p: Any, *rest: Any, **named: Any) -> A
     _remember_uploads(p)  # the host has made the mask by now
     current.finished = True
     _sweep(processed, p, current)
+    job.hand_on(current)
     return processed
 
 
 def run_script(original: Callable[..., Any], runner: Any, p: Any, *arguments: Any, **named: Any) -> Any:
     """``ScriptRunner.run``: what a selected script makes of one or more jobs (joined pictures, plots). None: no script."""
-    current = job.Job(job.wish_of(p))
+    current = job.Job(job.wish_of(p), gathers=True)
     with job.running(p, current):
         processed = original(runner, p, *arguments, **named)
     if processed is not None:

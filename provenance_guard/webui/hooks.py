@@ -95,6 +95,7 @@ def _on_app_started(demo: Any, app: Any) -> None:
         from provenance_guard.webui import runtime
 
         runtime.warm_up()
+        runtime.in_background(sealing.resume)
 
 
 def _on_model_loaded(model: Any) -> None:

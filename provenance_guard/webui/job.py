@@ -28,7 +28,8 @@ _JOB = "provenance_guard_job"
 @dataclass
 class Job:
     """One ``process_images`` call. ``passages`` are kept by (batch number, position in the batch), ``others`` are those of
-    pictures beside the finished ones: intermediate files, joined pictures, what another extension added."""
+    pictures beside the finished ones: intermediate files, joined pictures, what another extension added. A job that
+    ``gathers`` is a selected script's, which makes other jobs and shows what it likes of them."""
 
     wish: Wish = field(default_factory=Wish)
     parents: tuple[Parent, ...] | None = None
@@ -36,6 +37,7 @@ class Job:
     others: list[tuple[str, Passage]] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
     finished: bool = False
+    gathers: bool = False
 
     def holds(self, passage: Passage | None) -> bool:
         """Whether a finished picture of this very job came out of the door that way."""
@@ -127,6 +129,14 @@ def running(p: Any, job: Job) -> Iterator[None]:
 def current() -> Work | None:
     """What the host is doing; None between jobs."""
     return _running[-1] if _running else None
+
+
+def hand_on(job: Job) -> None:
+    """Tell what a finished job found to the selected script that ran it: of its own text the script shows only a part."""
+    work = current()
+    if work is not None and work.job.gathers:
+        ordered = [job.passages[position] for position in sorted(job.passages)]
+        work.job.others += [*(("a picture of the script", passage) for passage in ordered), *job.others]
 
 
 def with_id(infotext: str, passage: Passage) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from provenance_guard.webui import compat, configuration, sealing
+from provenance_guard.webui import compat, configuration
 
 if TYPE_CHECKING:
     from provenance_guard.config import Config
@@ -52,15 +52,13 @@ def hasher() -> ResourceHasher:
 
 
 def warm_up() -> None:
-    """In the background: import the heavy parts, read the references and the extensions' commits, and finish what an
-    earlier process left."""
-    _in_background(_prepare)
-    _in_background(sealing.resume)
+    """In the background: import the heavy parts, read the references and the extensions' commits."""
+    in_background(_prepare)
 
 
 def hash_soon(*files: Path | None) -> None:
     """In the background: have model files hashed before the first picture asks for it."""
-    _in_background(lambda: [hasher().request(file) for file in files if file is not None])
+    in_background(lambda: [hasher().request(file) for file in files if file is not None])
 
 
 def _make(config: Config) -> Guard:
@@ -77,7 +75,7 @@ def _prepare() -> None:
         ready.sync_references()
 
 
-def _in_background(work: Callable[[], object]) -> None:
+def in_background(work: Callable[[], object]) -> None:
     """A failure is only logged: the first picture meets it again, and there it counts."""
 
     def run() -> None:

@@ -263,17 +263,20 @@ def _finish(p: Any, image: Any, i: int, save: bool, runner: Any, output: list[An
         if save and shared.opts.save_images_before_face_restoration:
             save_as(image.copy(), "-before-face-restoration")
         image = image.copy()
-    pp = scripts.PostprocessImageArgs(image)
-    runner.postprocess_image(p, pp)
-    image = pp.image
+    if p.scripts is not None:
+        pp = scripts.PostprocessImageArgs(image)
+        runner.postprocess_image(p, pp)
+        image = pp.image
     if p.color_corrections is not None:
         if save and shared.opts.save_images_before_color_correction:
             save_as(image.copy(), "-before-color-correction")
         image = image.point(lambda level: min(255, level + 3))
     denoised = image
-    pp = scripts.PostprocessImageArgs(image.copy())
-    runner.postprocess_image_after_composite(p, pp)
-    image = pp.image
+    image = image.copy()
+    if p.scripts is not None:
+        pp = scripts.PostprocessImageArgs(image)
+        runner.postprocess_image_after_composite(p, pp)
+        image = pp.image
     if save:
         save_as(image)
     text = _infotext(p, i)  # the host asks a second time, after saving
