@@ -25,7 +25,7 @@ def add_checkpoint_actions(parser: argparse.ArgumentParser) -> None:
         "--tokens",
         type=Path,
         metavar="DIR",
-        help="write checkpoint, time tokens and roots as files for openssl and ots",
+        help="write the newest dated checkpoint, its time tokens and their roots as files for openssl and ots",
     )
 
     _action(actions, "stamp", "have the newest checkpoint dated now by the authorities and calendars of the settings")

@@ -88,6 +88,7 @@ def _export(arguments: argparse.Namespace, config: Config) -> int:
     with _open(config) as ledger:
         newest = _newest(ledger)
         bundle = CheckpointBundle(newest, tuple(kept_anchors(ledger, newest.size)))
+        dated = _newest_dated(ledger)
         text = newest.text()
         if arguments.since is not None:
             if not 0 <= arguments.since <= newest.size:
@@ -99,7 +100,7 @@ def _export(arguments: argparse.Namespace, config: Config) -> int:
         as_bundle = out.suffix == ".json"
         content = json.dumps(bundle.to_json(), indent=1) + "\n" if as_bundle else text
         files.write_atomically(out, content.encode("utf-8"))
-    written = _write_tokens(arguments.tokens, bundle) if arguments.tokens else []
+    written = _write_tokens(arguments.tokens, dated) if arguments.tokens and dated else []
     if arguments.json:
         print_json(_to_json(newest) | {"file": str(out) if out else None, "text": text, "tokens": written})
     elif out is None:
@@ -143,7 +144,7 @@ def _add(arguments: argparse.Namespace, config: Config) -> int:
         return FINE
     print(f"The checkpoint over {accepted.checkpoint.size} events is kept with all signatures.")
     for line in accepted.lines:
-        print(f"{line.name}: {line.sentence}")
+        print(line.sentence)
     return FINE
 
 
@@ -195,6 +196,15 @@ def _newest(ledger: Ledger) -> Checkpoint:
     if newest is None:
         raise LedgerError("The ledger is empty.", next_step="Guard a picture first.")
     return newest
+
+
+def _newest_dated(ledger: Ledger) -> CheckpointBundle | None:
+    """The newest checkpoint that somebody has dated; the newest of all need not be."""
+    anchors = kept_anchors(ledger)
+    for one in reversed(ledger.checkpoints()):
+        if mine := tuple(anchor for anchor in anchors if anchor.size == one.size):
+            return CheckpointBundle(one, mine)
+    return None
 
 
 def _write_tokens(folder: Path, bundle: CheckpointBundle) -> list[str]:
