@@ -29,7 +29,7 @@ from provenance_guard import labels, pictures
 from provenance_guard.clock import format_time, utc_now
 from provenance_guard.errors import GuardError
 from provenance_guard.guard import Guard
-from provenance_guard.ledger import Ledger, events
+from provenance_guard.ledger import Event, Ledger, events
 from provenance_guard.provenance.dsse import seal_envelope
 from provenance_guard.provenance.prov_json import ProvGraph
 from provenance_guard.provenance.sidecar import SUFFIX, Sidecar, parse_sidecar
@@ -89,7 +89,7 @@ class _Builder:
 
     def add(self, role: Role, evidence: Evidence, fields: Sequence[str] = ()) -> None:
         """Add one picture: its file, sidecar, key and events."""
-        part = Part(role, evidence.record_id, events=evidence.events)
+        part = Part(role, evidence.record_id, events=self._with_queued_run(evidence.events))
         if evidence.sidecar is not None:
             handed_out = hand_out(evidence, self._profile, fields, self._guard, lenient=role != "subject")
             sidecar = parse_sidecar(handed_out, Path(f"{evidence.record_id}{SUFFIX}"))
@@ -122,13 +122,19 @@ class _Builder:
         self._content[name] = copied
         return dataclasses.replace(part, picture=name, original=original)
 
+    def _with_queued_run(self, found: tuple[Event, ...]) -> tuple[Event, ...]:
+        """A record's events, after the one with which its generation was asked for."""
+        if self._ledger is None or not found:
+            return found
+        queued = queued_run(self._ledger, found[0], opened_context(found[0]).get("job"))
+        return (queued, *found) if queued else found
+
     def _add_events(self, part: Part) -> None:
         """The ledger's events about a record, each with its proof; stored bytes only where they hold nothing private."""
         if self._ledger is None or not part.events:
             return
-        queued = queued_run(self._ledger, part.events[0], opened_context(part.events[0]).get("job"))
         told: list[dict[str, Any]] = []
-        for event in [queued, *part.events] if queued else part.events:
+        for event in part.events:
             proof = self._guard.ledger.proof(event.seq)
             self._content[f"checkpoints/{proof['tree_size']}.txt"] = str(proof["checkpoint"]).encode("utf-8")
             told_whole = self._profile == "full" or (self._profile == "redacted" and is_public(event))

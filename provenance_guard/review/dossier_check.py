@@ -111,6 +111,9 @@ class _Examination:
             return
         if key := sidecar.envelope.signing_key((self.trust or Trust()).keys.values()):
             self.keys.add(key)
+            if part["role"] == "subject" and self.signer and key != self.signer:
+                told = f"The dossier was put together with key {key_id(self.signer)[:16]}, the record signed with key {key_id(key)[:16]}."
+                yield Finding("identity", "unknown", told)
         if sidecar.record_id != part["record"]:
             yield Finding("record", "fails", f"The sidecar of record {part['record'][:8]} is of another record.")
         if part["picture"] and (self.folder / part["picture"]).is_file():
