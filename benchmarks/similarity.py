@@ -1,4 +1,4 @@
-"""How many near-copies the screen finds, how many innocents it alarms, and how long it takes.
+"""How many near-copies the screen finds, and how many innocents it alarms. (How long it takes: ``similarity_speed.py``.)
 
     python benchmarks/similarity.py --preset small [--references DIR] [--innocents DIR] [--out DIR] [--seed N]
 
@@ -37,7 +37,6 @@ from provenance_guard.pictures import SUFFIXES, open_picture
 from provenance_guard.similarity import Library, calibration
 from provenance_guard.similarity.calibration import Evidence
 from provenance_guard.similarity.cascade import Cascade
-from provenance_guard.similarity.index import ExactIndex
 from provenance_guard.similarity.normalise import normalise
 from provenance_guard.similarity.store import Store
 
@@ -45,7 +44,6 @@ SEED = 20261122
 PRESETS = {"small": 160, "full": 100_000}
 """The largest number of pictures that are screened."""
 
-_VECTORS = {"small": 50_000, "full": 1_000_000}
 _INNOCENT_EDITS = (
     "crop 50",
     "mirrored",
@@ -107,12 +105,12 @@ def main() -> None:
     arguments = _parse()
     torch.set_num_threads(min(2, os.cpu_count() or 1))
     with tempfile.TemporaryDirectory() as scratch:
-        folder = arguments.references or _draw_scenes(Path(scratch) / "drawn")
+        folder = arguments.references or draw_scenes(Path(scratch) / "drawn")
         material = sort_pictures(folder, arguments.innocents)
         started = time.process_time()
         cascade = _index(material, Path(scratch))
         indexing = (time.process_time() - started) / len(material.library)
-        outcomes = list(_screen_all(cascade, material, arguments.preset, arguments.seed))
+        outcomes = list(_screen_all(cascade, Path(scratch) / "references", material, arguments.preset, arguments.seed))
     report = {
         "when": time.strftime("%Y-%m-%d"),
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}",
@@ -120,7 +118,6 @@ def main() -> None:
         "library": len(material.library),
         "index_cpu_seconds_per_picture": round(indexing, 3),
         **summarise(outcomes, len(material.library)),
-        "search": measure_search(_VECTORS[arguments.preset]),
     }
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "similarity.json").write_text(json.dumps(report, indent=2) + "\n", "utf-8")
@@ -214,23 +211,6 @@ def calibration_error(pairs: list[tuple[float, bool]]) -> float:
     return round(float(sum(gaps)), 4)
 
 
-def measure_search(count: int) -> dict[str, float]:
-    """Exact top-10 of eight queries among ``count`` x 512 random vectors, beside numpy and the bandwidth of a plain sum."""
-    random = np.random.default_rng(SEED)
-    rows = random.standard_normal((count, 512), dtype=np.float32)
-    queries = random.standard_normal((8, 512), dtype=np.float32)
-    index = ExactIndex(rows)
-    ours = _best_of(lambda: index.search(queries, 10))
-    numpys = _best_of(lambda: np.argpartition(-(queries @ rows.T), 10, axis=1))
-    reading = _best_of(rows.sum)
-    return {
-        "vectors": count,
-        "million_comparisons_per_second": round(8 * count / ours / 1e6, 1),
-        "times_numpy": round(numpys / ours, 2),
-        "share_of_read_bandwidth": round(rows.nbytes / ours / (rows.nbytes / reading), 2),
-    }
-
-
 def to_markdown(report: dict[str, Any]) -> str:
     """The report as a table for people."""
     lines = [
@@ -250,8 +230,6 @@ def to_markdown(report: dict[str, Any]) -> str:
         "",
         f"Innocents blocked: {report['innocents_blocked']}, to review: {report['innocents_to_review']}. "
         f"Calibration error: {report['expected_calibration_error']}.",
-        "",
-        f"Search: {report['search']}",
         "",
     ]
     return "\n".join(lines)
@@ -279,16 +257,13 @@ def _index(material: Material, scratch: Path) -> Cascade:
     return Cascade(Store(scratch / "library"), device="cpu", embedder=None)
 
 
-def _screen_all(cascade: Cascade, material: Material, preset: str, seed: int) -> Iterator[Outcome]:
-    folder = Path(next(iter(cascade.paths.values()))[0])
-    while folder.name != "references":
-        folder = folder.parent
+def _screen_all(cascade: Cascade, folder: Path, material: Material, preset: str, seed: int) -> Iterator[Outcome]:
     for query in _make_queries(material, PRESETS[preset], seed):
         started = time.process_time()
         compared = cascade.compare(normalise(query.image))
         seconds = time.process_time() - started
-        names = {entry.content: cascade.paths[entry.content][0].relative_to(folder).as_posix() for entry in compared}
-        candidates = {names[e.content]: e.evidence for e in compared if names[e.content] != query.itself}
+        names = [entry.file.relative_to(folder).as_posix() for entry in compared]
+        candidates = {name: e.evidence for name, e in zip(names, compared, strict=True) if name != query.itself}
         yield Outcome(query.kind, query.name, query.source, seconds, candidates)
 
 
@@ -337,7 +312,7 @@ def _make_query(material: Material, plan: Plan, random: np.random.Generator, bes
     return Query(plan.kind, label, source, picture, itself)
 
 
-def _draw_scenes(folder: Path) -> Path:
+def draw_scenes(folder: Path) -> Path:
     """Forty scenes with structure at every scale."""
     folder.mkdir(parents=True)
     for seed in range(40):
@@ -376,15 +351,6 @@ def _by_kind(found: list[tuple[Outcome, float]]) -> dict[str, list[float]]:
 def _share(hits: Iterator[bool]) -> float:
     values = list(hits)
     return round(float(np.mean(values)), 3) if values else 0.0
-
-
-def _best_of(run: Any, times: int = 3) -> float:
-    seconds = []
-    for _ in range(times):
-        started = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - started)
-    return min(seconds)
 
 
 if __name__ == "__main__":

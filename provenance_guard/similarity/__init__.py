@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from provenance_guard.similarity.embedding import Embedder, EmbeddingAbsence, load_embedder
 from provenance_guard.similarity.explain import explain_match
-from provenance_guard.similarity.library import Library, LibraryStatus, SyncReport
+from provenance_guard.similarity.indexing import SyncReport
+from provenance_guard.similarity.library import Library, LibraryStatus
+from provenance_guard.similarity.references import Notice
 from provenance_guard.similarity.scores import Dimensions, Geometry, Match, Verdict
 
 __all__ = [
@@ -15,6 +17,7 @@ __all__ = [
     "Library",
     "LibraryStatus",
     "Match",
+    "Notice",
     "SyncReport",
     "Verdict",
     "explain_match",

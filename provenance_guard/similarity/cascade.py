@@ -7,22 +7,26 @@ a geometric model, dense agreement after alignment, and from both a calibrated p
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
-from provenance_guard.similarity import alignment, calibration, features, geometry, hashes
+from provenance_guard.similarity import alignment, calibration, features, geometry, hashes, references, vocabulary
 from provenance_guard.similarity.alignment import Agreement
 from provenance_guard.similarity.calibration import Evidence
 from provenance_guard.similarity.embedding import Embedder
 from provenance_guard.similarity.features import LocalFeatures
 from provenance_guard.similarity.geometry import Model
-from provenance_guard.similarity.index import ExactIndex, LocalIndex, VectorIndex
+from provenance_guard.similarity.index import ExactIndex, HashIndex, VectorIndex
+from provenance_guard.similarity.local import LocalLibrary
 from provenance_guard.similarity.normalise import NormalPicture, fitted_size, from_pixels
-from provenance_guard.similarity.store import Content, Rows, Store, Vector
+from provenance_guard.similarity.references import Notice, Notices
+from provenance_guard.similarity.segments import Vector
+from provenance_guard.similarity.store import Content, Store
 
 THUMBNAIL_SIDE = 384
 
@@ -36,9 +40,11 @@ _MOSTLY_COMMON = 0.5
 
 @dataclass(frozen=True)
 class Comparison:
-    """The outcome for one candidate. ``model`` and ``agreement`` are None when nothing could be laid over the picture."""
+    """The outcome for one candidate: ``file`` is where it lies, ``notice`` what is said of it. ``model`` and ``agreement`` are None
+    when nothing could be laid over the picture."""
 
-    content: int
+    file: Path
+    notice: Notice
     evidence: Evidence
     probability: float
     model: Model | None
@@ -61,13 +67,20 @@ class _HashHit:
 def analyse(picture: NormalPicture, sha256: str, embedder: Embedder | None) -> Content:
     """Everything that the library keeps of a reference."""
     local = features.describe(picture, features.REFERENCE_COUNT)
+    packed = features.pack(local)
     vectors = [
         Vector(hashes.ALGORITHM, hashes.VERSION, hashes.hash_reference(picture).tobytes()),
-        Vector(features.ALGORITHM, features.VERSION, features.pack(local), len(local)),
+        Vector(features.ALGORITHM, features.VERSION, packed, len(local)),
+        word_vector(packed),
     ]
     if embedder is not None:
         vectors.append(embed_vector(picture, embedder))
     return Content(sha256, picture.size, _thumbnail(picture), tuple(vectors))
+
+
+def word_vector(packed: bytes) -> Vector:
+    """The visual words of a reference's packed features."""
+    return Vector(vocabulary.ALGORITHM, vocabulary.VERSION, vocabulary.pack(packed))
 
 
 def embed_vector(picture: NormalPicture, embedder: Embedder) -> Vector:
@@ -86,28 +99,37 @@ class Cascade:
         device: str | torch.device,
         embedder: Embedder | None,
         folders: tuple[int, ...] | None = None,
+        before: Cascade | None = None,
     ) -> None:
-        """``folders`` are the row numbers of the reference folders to search, all of them when None."""
+        """``folders`` are the row numbers of the reference folders to search, all of them when None. What was loaded ``before`` for
+        the same library and device is taken over."""
         self.changes = store.changes()
         self.folders = folders
-        self._thumbnail: Callable[[int], bytes | None] = store.thumbnail
+        self._store = store
         self._embedder = embedder
-        self._hash_rows = store.rows(hashes.ALGORITHM, hashes.VERSION, folders)
-        packed = self._hash_rows.gather().reshape(-1, hashes.BITS // 8)
-        self._hashes: VectorIndex = ExactIndex(hashes.signs(packed) / hashes.BITS, device)
-        self._local_rows = store.rows(features.ALGORITHM, features.VERSION, folders)
-        self._local = LocalIndex(features.unpack_descriptors(self._local_rows.gather()), device)
-        self._semantic_rows: Rows | None = None
+        self._among = None if folders is None else store.contents_in(folders)
+        self._notices = {
+            row: references.parse(text, Path(references.FILE_NAME)) for row, text in store.notices().items()
+        }
+        self._hash_contents, packed = self._select(hashes.ALGORITHM, hashes.VERSION)
+        self._hashes = HashIndex(packed.reshape(-1, hashes.BITS // 8))
+        rows = store.rows(features.ALGORITHM, features.VERSION)
+        words = store.rows(vocabulary.ALGORITHM, vocabulary.VERSION)
+        self._local: LocalLibrary = LocalLibrary(rows, words, torch.device(device), before._local if before else None)
+        self._local_used = rows.used(self._among)
         self._semantic: VectorIndex | None = None
         if embedder is not None:
-            self._semantic_rows = store.rows(embedder.algorithm, embedder.version, folders)
-            vectors = self._semantic_rows.gather().reshape(len(self._semantic_rows), -1)
-            self._semantic = ExactIndex(vectors.view(np.float16).astype(np.float32), device)
-        # Read last: what was added meanwhile has no row yet, and what was removed has no path any more.
-        self.paths = store.paths(folders)
+            self._semantic_contents, vectors = self._select(embedder.algorithm, embedder.version)
+            self._semantic = ExactIndex(vectors.view(np.float16), device)
+
+    def _select(self, algorithm: str, version: str) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+        """The contents to be searched and their vectors; not copied when nothing is left out."""
+        rows = self._store.rows(algorithm, version)
+        used = rows.used(self._among)
+        return (rows.contents, rows.data) if used.all() else (rows.contents[used], rows.data[used])
 
     def __len__(self) -> int:
-        return len(self._hash_rows)
+        return len(self._hash_contents)
 
     def compare(self, picture: NormalPicture) -> list[Comparison]:
         """Every candidate for ``picture``, most probable first."""
@@ -118,7 +140,7 @@ class Cascade:
         semantic = self._by_embedding(picture)
         models = self._by_features(local)
         strong = sorted(models, key=lambda content: -models[content].inliers)[:_ALIGNED_CANDIDATES]
-        candidates = {*hits, *semantic, *strong} & self.paths.keys()
+        candidates = {*hits, *semantic, *strong}
         found = [
             self._verify(picture, content, models.get(content), hits.get(content), semantic.get(content))
             for content in sorted(candidates)
@@ -127,15 +149,16 @@ class Cascade:
 
     def _by_hash(self, picture: NormalPicture) -> dict[int, _HashHit]:
         """Stage A: the references with the nearest hashes."""
-        queries = hashes.signs(hashes.hash_orientations(picture)).reshape(16, hashes.BITS)
-        both = np.concatenate([queries, -queries])
+        queries = hashes.hash_orientations(picture).reshape(16, -1)
+        both = np.concatenate([queries, ~queries])
         # Each reference has two rows, one whole and one without its frame.
-        scores, rows = self._hashes.search(both, 2 * _HASH_CANDIDATES)
+        bits, rows = self._hashes.search(both, 2 * _HASH_CANDIDATES)
+        scores = 1 - 2 * bits / hashes.BITS
         hits: dict[int, _HashHit] = {}
         for query in range(len(both)):
             view, orientation = divmod(query % 16, 8)
             for cosine, row in zip(scores[query].tolist(), rows[query].tolist(), strict=True):
-                content = int(self._hash_rows.contents[row // 2])
+                content = int(self._hash_contents[row // 2])
                 if cosine >= _LEAST_HASH_COSINE and (content not in hits or cosine > hits[content].cosine):
                     hits[content] = _HashHit(cosine, orientation, (view == 1, row % 2 == 1), query >= 16)
         best = sorted(hits, key=lambda content: -hits[content].cosine)[:_HASH_CANDIDATES]
@@ -143,17 +166,15 @@ class Cascade:
 
     def _by_embedding(self, picture: NormalPicture) -> dict[int, float]:
         """Stage B: the references with the nearest embeddings and their cosines."""
-        if self._embedder is None or self._semantic is None or self._semantic_rows is None:
+        if self._embedder is None or self._semantic is None:
             return {}
         scores, rows = self._semantic.search(self._embedder.embed([picture.image]), _SEMANTIC_CANDIDATES)
-        return {
-            int(self._semantic_rows.contents[row]): float(score) for score, row in zip(scores[0], rows[0], strict=True)
-        }
+        return {int(self._semantic_contents[row]): float(score) for score, row in zip(scores[0], rows[0], strict=True)}
 
     def _by_features(self, local: LocalFeatures) -> dict[int, Model]:
         """Stage C: the references with most votes for which a geometric model is found."""
         variants = [features.variant(local, index) for index in range(len(features.VARIANTS))]
-        votes, common = self._local.votes(variants)
+        votes, common = self._local.votes(variants, self._local_used)
         # A watermark that many references bear makes no copy. But where most of a picture is in many references, they are its copies.
         telling = [
             variant if shared.mean() > _MOSTLY_COMMON else variant.select(~shared)
@@ -165,9 +186,8 @@ class Cascade:
             index, row = divmod(int(flat), votes.shape[1])
             if votes[index, row] <= 0:
                 break
-            reference = features.unpack(self._local_rows.data[self._local_rows.slots[row]])
-            model = geometry.propose_from_features(telling[index], reference, index)
-            content = int(self._local_rows.contents[row])
+            model = geometry.propose_from_features(telling[index], self._local.features_of(row), index)
+            content = self._local.content(row)
             if model is not None and (content not in models or model.inliers > models[content].inliers):
                 models[content] = model
         return models
@@ -176,8 +196,8 @@ class Cascade:
         self, picture: NormalPicture, content: int, model: Model | None, hit: _HashHit | None, semantic: float | None
     ) -> Comparison | None:
         """Stage D: lay the reference over the picture by each proposed model and keep the most convincing one."""
-        jpeg = self._thumbnail(content)
-        if jpeg is None:  # Removed by another process meanwhile.
+        jpeg, described = self._store.thumbnail(content), self._describe(content)
+        if jpeg is None or described is None:  # Removed by another process meanwhile.
             return None
         thumbnail = Image.open(io.BytesIO(jpeg)).convert("RGB")
         reference = from_pixels(thumbnail, thumbnail.size)
@@ -187,7 +207,7 @@ class Cascade:
             residual=model.residual if model else 0.0,
             hash_cosine=hit.cosine if hit else 0.0,
         )
-        best = Comparison(content, nothing, 0.0, None, None, semantic, "", reference)
+        best = Comparison(*described, nothing, 0.0, None, None, semantic, "", reference)
         proposals = [model] if model is not None else []
         if hit is not None:
             by_hash = geometry.propose_from_hash(
@@ -211,8 +231,16 @@ class Cascade:
             probability = calibration.probability(evidence, len(self))
             if best.model is None or probability > best.probability:
                 orientation = geometry.orientation_of(agreement.matrix)
-                best = Comparison(content, evidence, probability, proposal, agreement, semantic, orientation, reference)
+                best = Comparison(
+                    *described, evidence, probability, proposal, agreement, semantic, orientation, reference
+                )
         return best
+
+    def _describe(self, content: int) -> tuple[Path, Notice] | None:
+        """Where a reference lies and what is said of it; of several files that hold it, the first that is not cleared."""
+        files = self._store.files_of(content, self.folders)
+        found = [(folder / name, self._notices.get(row, Notices()).of(name)) for row, folder, name in files]
+        return min(found, key=lambda entry: entry[1].cleared, default=None)
 
 
 def _thumbnail(picture: NormalPicture) -> bytes:

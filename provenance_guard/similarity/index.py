@@ -1,29 +1,28 @@
-"""Exact search on the device: hashes, embeddings and local features of the whole library at once.
+"""Exact search: the nearest hashes and the nearest embeddings of a whole library.
 
-Everything is a matrix product, so one code serves CPU and GPU; a batch of orientations costs hardly more than one query. Another
-engine can take the place of ``ExactIndex`` behind ``VectorIndex``.
+Embeddings are compared in the number type that the device multiplies fastest. How far that can be wrong is known, so every row that
+could be among the best is computed again in single precision: the result is that of a plain search.
 """
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from provenance_guard.similarity import features
-from provenance_guard.similarity.features import LocalFeatures
+_CHUNK_ROWS = 1 << 17
+_SHARE_OF_MEMORY = 0.5
+"""The share of a GPU's free memory that vectors may take; more of them stay in main memory and are sent in chunks."""
 
-_CHUNK_VALUES = 1 << 25
-"""Scores computed at once: 128 MB as float32."""
-
-_LEAST_COSINE = 0.7
-_COMMON_COSINE = 0.9
-_BACKGROUND = slice(4, 10)
+_SUMMING = 1e-4
+"""More than what adding up a few thousand products in single precision can be wrong by, for vectors of length 1."""
 
 
 class VectorIndex(Protocol):
@@ -35,12 +34,25 @@ class VectorIndex(Protocol):
         """Scores and row numbers, both (n, min(count, rows)), best first, for ``queries`` (n, dimensions)."""
 
 
-class ExactIndex:
-    """Compares with every row, in chunks that fit into memory."""
+@dataclass(frozen=True)
+class _Coarse:
+    """Rows in a fast number type: chunks of them, the length of the longest row, and the longest difference to the exact rows."""
 
-    def __init__(self, rows: NDArray[np.float32], device: str | torch.device = "cpu") -> None:
-        """``rows`` is (n, dimensions)."""
-        self._rows = torch.from_numpy(np.ascontiguousarray(rows)).to(device)
+    chunks: list[torch.Tensor]
+    longest: float
+    lost: float
+
+
+class ExactIndex:
+    """Compares with every row. Rows are converted at the first search, so that opening a large library takes no time."""
+
+    def __init__(self, rows: NDArray[np.float32] | NDArray[np.float16], device: str | torch.device = "cpu") -> None:
+        """``rows`` is (n, dimensions), in memory or mapped; it must not change."""
+        self._rows = rows
+        self._device = torch.device(device)
+        self._kind = fastest_type(self._device)
+        self._lock = threading.Lock()
+        self._converted: _Coarse | None = None
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -48,77 +60,99 @@ class ExactIndex:
     def search(self, queries: NDArray[np.float32], count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """See ``VectorIndex``."""
         count = min(count, len(self))
-        if count == 0:
-            return np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64)
-        wanted = torch.from_numpy(queries).to(self._rows.device)
-        best: list[tuple[torch.Tensor, torch.Tensor]] = []
-        step = max(_CHUNK_VALUES // max(len(queries), 1), count)
-        for start in range(0, len(self), step):
-            scores = wanted @ self._rows[start : start + step].T
-            top = scores.topk(min(count, scores.shape[1]), dim=1)
-            best.append((top.values, top.indices + start))
-        scores, rows = (torch.cat(parts, dim=1) for parts in zip(*best, strict=True))
-        order = scores.topk(count, dim=1)
-        return order.values.cpu().numpy(), rows.gather(1, order.indices).cpu().numpy()
+        if count == 0 or not len(queries):
+            return np.zeros((len(queries), count), np.float32), np.zeros((len(queries), count), np.int64)
+        coarse = self._coarse()
+        exact = torch.from_numpy(np.ascontiguousarray(queries, np.float32))
+        rounded = exact.to(self._kind)
+        length, lost = exact.norm(dim=1), (exact - rounded.float()).norm(dim=1)
+        wrong = (length * (coarse.lost + _SUMMING * coarse.longest) + lost * coarse.longest)[:, None].to(self._device)
+        wanted = rounded.to(self._device)
+        best = torch.zeros((len(queries), 0), device=self._device)
+        found: list[torch.Tensor] = []
+        start = 0
+        for chunk in coarse.chunks:
+            scores = (wanted @ chunk.to(self._device).T).float()
+            best = torch.cat([best, scores.topk(min(count, scores.shape[1]), dim=1).values], dim=1)
+            best = best.topk(min(count, best.shape[1]), dim=1).values
+            last = best[:, -1:]
+            # The scores themselves are rounded too.
+            near = scores >= last - 2 * (wrong + last.abs() * torch.finfo(self._kind).eps)
+            found.append(near.nonzero() + torch.tensor([0, start], device=self._device))
+            start += len(chunk)
+        owners, rows = torch.cat(found).cpu().numpy().T
+        return self._rank(queries, owners, rows, count)
+
+    def _rank(
+        self, queries: NDArray[np.float32], owners: NDArray[np.int64], rows: NDArray[np.int64], count: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """The best of the candidate ``rows``, each proposed for the query in ``owners``, by products in single precision."""
+        scores = np.zeros((len(queries), count), np.float32)
+        numbers = np.zeros((len(queries), count), np.int64)
+        for query in range(len(queries)):
+            mine = rows[owners == query]
+            products = self._rows[mine].astype(np.float32) @ queries[query]
+            best = np.lexsort((mine, -products))[:count]
+            scores[query], numbers[query] = products[best], mine[best]
+        return scores, numbers
+
+    def _coarse(self) -> _Coarse:
+        with self._lock:
+            if self._converted is None:
+                self._converted = self._convert()
+            return self._converted
+
+    def _convert(self) -> _Coarse:
+        size = len(self._rows) * self._rows.shape[1] * torch.finfo(self._kind).bits // 8
+        home = self._device if fits(size, self._device) else torch.device("cpu")
+        chunks, longest, lost = [], 0.0, 0.0
+        for start in range(0, len(self._rows), _CHUNK_ROWS):
+            exact = torch.from_numpy(np.array(self._rows[start : start + _CHUNK_ROWS], np.float32))
+            rounded = exact.to(self._kind)
+            longest = max(longest, float(exact.norm(dim=1).max()))
+            lost = max(lost, float((exact - rounded.float()).norm(dim=1).max()))
+            chunks.append(rounded.to(home))
+        return _Coarse(chunks, longest, lost)
 
 
-class LocalIndex:
-    """The local features of all references; each feature of a query votes for the references that hold one like it."""
+class HashIndex:
+    """Compares with every hash, on the CPU: OpenCV counts differing bits without a table, under every numpy."""
 
-    def __init__(self, descriptors: NDArray[np.int8], device: str | torch.device = "cpu") -> None:
-        """``descriptors`` is (references, 300, 128): bright blobs in the first half, dark ones in the second, unused places zero."""
-        kind = fastest_type(torch.device(device))
-        middle = features.REFERENCE_COUNT // 2
-        halves = (descriptors[:, :middle], descriptors[:, middle:])
-        self._halves = [torch.from_numpy(np.ascontiguousarray(half)).to(device=device, dtype=kind) for half in halves]
+    def __init__(self, rows: NDArray[np.uint8]) -> None:
+        """``rows`` is (n, bytes), in memory or mapped."""
+        self._rows = rows
 
     def __len__(self) -> int:
-        return len(self._halves[0])
+        return len(self._rows)
 
-    def votes(self, variants: Sequence[LocalFeatures]) -> tuple[NDArray[np.float32], list[NDArray[np.bool_]]]:
-        """How much speaks for each reference, shape (variants, references), and for each variant which of its features are common.
+    def search(self, queries: NDArray[np.uint8], count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Differing bits and row numbers, both (n, min(count, rows)), nearest first, for ``queries`` (n, bytes)."""
+        count = min(count, len(self))
+        bits, numbers = [np.zeros((len(queries), 0), np.int64)], [np.zeros((len(queries), 0), np.int64)]
+        for start in range(0, len(self) if len(queries) else 0, _CHUNK_ROWS):
+            chunk = np.ascontiguousarray(self._rows[start : start + _CHUNK_ROWS])
+            nearest = min(count, len(chunk))
+            found = cv2.batchDistance(queries, chunk, cv2.CV_32S, normType=cv2.NORM_HAMMING, K=nearest)
+            bits.append(np.asarray(found[0], np.int64))
+            numbers.append(np.asarray(found[1], np.int64) + start)
+        all_bits, all_numbers = np.concatenate(bits, axis=1), np.concatenate(numbers, axis=1)
+        order = np.argsort(all_bits, axis=1, kind="stable")[:, :count]
+        return np.take_along_axis(all_bits, order, axis=1), np.take_along_axis(all_numbers, order, axis=1)
 
-        A feature's vote is how far its best cosine in a reference rises above what it reaches in most other references. It is
-        common when it is found in more than five references: part of a watermark or a caption, not of a picture.
-        """
-        total = np.zeros((len(variants), len(self)), np.float32)
-        common = [np.zeros(len(variant), np.bool_) for variant in variants]
-        if not len(self):
-            return total, common
-        for rows, is_bright in zip(self._halves, (True, False), strict=True):
-            chosen = [variant.bright == is_bright for variant in variants]
-            descriptors = [variant.descriptors[mask] for variant, mask in zip(variants, chosen, strict=True)]
-            best = self._best(np.concatenate(descriptors), rows)
-            background = _background(best)
-            sizes = [len(part) for part in descriptors]
-            weights = torch.split((best - background).clamp_(min=0), sizes)
-            shared = torch.split(background[:, 0] > _COMMON_COSINE, sizes)
-            for index, mask in enumerate(chosen):
-                total[index] += weights[index].sum(dim=0).cpu().numpy()
-                common[index][mask] = shared[index].cpu().numpy()
-        return total, common
 
-    @staticmethod
-    def _best(descriptors: NDArray[np.int8], rows: torch.Tensor) -> torch.Tensor:
-        """The best cosine of each descriptor (n, 128) in each reference (r, places, 128): shape (n, r)."""
-        # One side at length 1 (exact: a power of two), or the product of equals would overflow half precision.
-        wanted = torch.from_numpy(descriptors).to(device=rows.device, dtype=rows.dtype) / features.SCALE
-        best = torch.zeros((len(wanted), len(rows)), device=rows.device)
-        if not len(wanted):
-            return best
-        step = max(_CHUNK_VALUES // max(len(wanted) * rows.shape[1], 1), 1)
-        for start in range(0, len(rows), step):
-            chunk = rows[start : start + step]
-            products = wanted @ chunk.reshape(-1, features.DESCRIPTOR).T
-            best[:, start : start + step] = products.view(len(wanted), len(chunk), -1).amax(dim=2)
-        return best / features.SCALE
+def fits(size: int, device: torch.device) -> bool:
+    """Whether so many bytes may stay on the device."""
+    if device.type != "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return size < _SHARE_OF_MEMORY * free
 
 
 def fastest_type(device: torch.device) -> torch.dtype:
-    """The number type in which this device multiplies matrices of descriptors fastest (they are exact in all of them).
+    """The number type in which this device multiplies matrices fastest.
 
-    Half precision on a GPU. On a CPU it is tried once: bfloat16 is twice as fast as float32 where the processor knows it, and
-    many times slower where it does not.
+    Half precision on a GPU. On a CPU it is tried once: bfloat16 is several times as fast as float32 where the processor knows it,
+    and many times slower where it does not.
     """
     if device.type == "cuda":
         return torch.float16
@@ -129,18 +163,10 @@ def fastest_type(device: torch.device) -> torch.dtype:
 def _fastest_on_cpu() -> torch.dtype:
     seconds = {}
     for kind in (torch.float32, torch.bfloat16):
-        left, right = torch.ones((512, 128), dtype=kind), torch.ones((4096, 128), dtype=kind)
+        left, right = torch.ones((8, 512), dtype=kind), torch.ones((16384, 512), dtype=kind)
         left @ right.T  # The first product pays for setting up.
         started = time.perf_counter()
         for _ in range(3):
             left @ right.T
         seconds[kind] = time.perf_counter() - started
     return torch.bfloat16 if seconds[torch.bfloat16] < 0.8 * seconds[torch.float32] else torch.float32
-
-
-def _background(best: torch.Tensor) -> torch.Tensor:
-    """What a feature reaches in references that do not hold it: the mean of ranks 5 to 10, at least a fixed cosine."""
-    ranks = best.topk(min(_BACKGROUND.stop, best.shape[1]), dim=1).values[:, _BACKGROUND]
-    if ranks.shape[1] == 0:
-        return torch.full_like(best[:, :1], _LEAST_COSINE)
-    return ranks.mean(dim=1, keepdim=True).clamp_(min=_LEAST_COSINE)

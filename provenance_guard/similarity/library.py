@@ -4,44 +4,28 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
 import torch
 from PIL import Image
 
-from provenance_guard.errors import GuardError, LibraryError, PictureError
-from provenance_guard.files import sha256_file
-from provenance_guard.similarity import calibration, cascade, features, scan, scores
+from provenance_guard.errors import LibraryError
+from provenance_guard.similarity import calibration, features, indexing, scan, scores
 from provenance_guard.similarity.cascade import Cascade, Comparison
 from provenance_guard.similarity.embedding import Embedder, EmbeddingAbsence
 from provenance_guard.similarity.explain import MOST_LINES
-from provenance_guard.similarity.normalise import NormalPicture, normalise, read
-from provenance_guard.similarity.scan import Found
+from provenance_guard.similarity.indexing import Progress, SyncReport
+from provenance_guard.similarity.normalise import NormalPicture, normalise
 from provenance_guard.similarity.scores import Dimensions, Geometry, Match, Verdict
 from provenance_guard.similarity.store import Store
-
-Progress = Callable[[int, int, str], None]
-"""Called with the number of files done, the number of all, and the name of the current one."""
 
 _NO_EMBEDDER = EmbeddingAbsence("no weight file is configured")
 _LEAST_PROBABILITY = 0.05
 _MOST_MATCHES = 5
-
-
-@dataclass(frozen=True)
-class SyncReport:
-    """What changed in one folder. ``unreadable`` names each file that could not be read, with the reason."""
-
-    folder: Path
-    added: int
-    updated: int
-    removed: int
-    unchanged: int
-    unreadable: tuple[tuple[Path, str], ...]
-    notes: tuple[str, ...] = ()
+_MIGRATED = "The library was brought to the format of this version."
 
 
 @dataclass(frozen=True)
@@ -64,6 +48,7 @@ class Library:
         """Use ``Library.open``."""
         self._store = store
         self._device = device
+        self._fallback = ""
         self._embedder = None if isinstance(embedder, EmbeddingAbsence) else embedder
         self._absence = embedder.reason if isinstance(embedder, EmbeddingAbsence) else ""
         self._cascade: Cascade | None = None
@@ -90,19 +75,42 @@ class Library:
         folder = Path(folder).absolute()
         scan.check_folder(folder, self._store.folder)
         with self._syncing:
-            found = scan.find_pictures(folder)
-            return self._sync(folder, found, progress)
+            report = indexing.sync_folder(self._store, folder, self._embedder, progress)
+        if self._store.migrated:
+            report = replace(report, notes=(*report.notes, _MIGRATED))
+        return report
+
+    def add(self, picture: Path, *, folder: Path | None = None) -> bool:
+        """Add one picture file, which the next screen compares with; False when the library had it in this state already.
+
+        It counts as one of ``folder``: by default the reference folder that it lies in, or else the folder of the file, whose other
+        pictures come in when that is synced. Raises PictureError when it cannot be read, LibraryError when it is not in ``folder``
+        or the library cannot be written.
+        """
+        picture = Path(picture).absolute()
+        if folder is None:
+            known = [path for path in self._store.folders() if picture.is_relative_to(path)]
+            folder = max(known, key=lambda path: len(path.parts), default=picture.parent)
+        folder = Path(folder).absolute()
+        if not picture.is_relative_to(folder):
+            raise LibraryError(
+                f"{picture} is not in the folder {folder}.", next_step="Name a folder that holds the picture."
+            )
+        scan.check_folder(folder, self._store.folder)
+        with self._syncing:
+            return indexing.add_picture(self._store, picture, folder, self._embedder)
 
     def remove(self, path: Path) -> int:
         """Forget a reference folder, or a single picture of one until its folder is synced again; the number of pictures forgotten."""
         path = Path(path).absolute()
         for folder, row in self._store.folders().items():
-            known = self._store.known(row)
             if folder == path:
+                count = len(self._store.known(row))
                 self._store.remove_folder(row)
-                return len(known)
-            if path.is_relative_to(folder) and path.relative_to(folder).as_posix() in known:
-                self._store.remove_pictures(row, [path.relative_to(folder).as_posix()])
+                return count
+            name = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else ""
+            if name and self._store.known(row, name):
+                self._store.remove_pictures(row, [name])
                 return 1
         return 0
 
@@ -124,13 +132,11 @@ class Library:
         started = time.perf_counter()
         limits = {"review": review, "near_copy": near_copy, "semantic_review": semantic_review}
         picture = normalise(image)
-        state = self._current(folders)
-        compared = state.compare(picture)
-        matches = tuple(
-            self._match(picture, state, entry, limits) for entry in compared if _worth_telling(entry, limits)
-        )
-        level = scores.level_of(matches, limits)
+        state, compared = self._compare(picture, folders)
+        found = [_match(picture, entry, limits) for entry in compared if _worth_telling(entry, limits)]
+        matches = tuple(sorted(found, key=lambda match: match.notice.cleared))
         seconds = time.perf_counter() - started
+        level = scores.level_of(matches)
         return Verdict(level, matches[:_MOST_MATCHES], self._notes(len(state)), seconds, len(state), limits)
 
     def status(self) -> LibraryStatus:
@@ -145,10 +151,16 @@ class Library:
             embedding_reason=self._absence,
         )
 
-    def close(self) -> None:
-        """Give the memory back. The library can be used again; it is loaded anew then."""
+    def hand_back(self) -> None:
+        """Give the memory of the device back, and that of the library. The next screen loads it anew."""
         with self._loading:
             self._cascade = None
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def close(self) -> None:
+        """As ``hand_back``: the library can be used again, nothing else is open."""
+        self.hand_back()
 
     def __enter__(self) -> Library:
         return self
@@ -158,13 +170,30 @@ class Library:
     ) -> None:
         self.close()
 
+    def _compare(self, picture: NormalPicture, folders: Sequence[Path] | None) -> tuple[Cascade, list[Comparison]]:
+        """What the cascade says; on the CPU from now on when the memory of the device is short."""
+        try:
+            state = self._current(folders)
+            return state, state.compare(picture)
+        except torch.cuda.OutOfMemoryError:
+            if self._device.type == "cpu":
+                raise
+            self._fallback = f"The memory of {self._device} was short: compared on the CPU."
+            self.hand_back()
+            self._device = torch.device("cpu")
+            return self._compare(picture, folders)
+
     def _current(self, folders: Sequence[Path] | None) -> Cascade:
-        """The library as it is now, loaded again when any process changed it or other folders are asked for."""
+        """The library as it is now; what is loaded already is taken over when a process changed it or other folders are asked for."""
         with self._loading:
             rows = None if folders is None else self._folder_rows(folders)
             loaded = self._cascade
+            if loaded is None:
+                indexing.complete(self._store, None)
             if loaded is None or (loaded.changes, loaded.folders) != (self._store.changes(), rows):
-                loaded = Cascade(self._store, device=self._device, embedder=self._embedder, folders=rows)
+                loaded = Cascade(
+                    self._store, device=self._device, embedder=self._embedder, folders=rows, before=self._cascade
+                )
                 self._cascade = loaded
             return loaded
 
@@ -175,90 +204,19 @@ class Library:
             raise LibraryError(f"{missing[0]} is not in the library yet.", next_step="Sync that folder first.")
         return tuple(sorted(known[Path(folder).absolute()] for folder in folders))
 
-    def _sync(self, folder: Path, found: scan.Scan, progress: Progress | None) -> SyncReport:
-        row = self._store.add_folder(folder)
-        known = self._store.known(row)
-        reasons = dict(found.unreadable)
-        added = updated = unchanged = 0
-        for number, file in enumerate(found.files):
-            if progress is not None:
-                progress(number, len(found.files), file.name)
-            before = known.get(file.name)
-            try:
-                if before is not None and before.stamp == file.stamp:
-                    unchanged += 1
-                elif self._index(row, file, before.sha256 if before else None):
-                    added, updated = added + (before is None), updated + (before is not None)
-                else:
-                    unchanged += 1
-            except PictureError as error:
-                reasons[file.name] = error.message
-            except OSError as error:
-                reasons[file.name] = f"{file.path} cannot be read ({error.strerror or error})."
-        present = {file.name for file in found.files} - reasons.keys()
-        gone = [name for name in known if name not in present]
-        if gone:
-            self._store.remove_pictures(row, gone)
-        self._store.put_unreadable(row, reasons)
-        self._embed_missing()
-        if progress is not None:
-            progress(len(found.files), len(found.files), "")
-        unreadable = tuple((folder / name, reason) for name, reason in sorted(reasons.items()))
-        empty = (
-            () if found.files or reasons else (f"{folder} has no pictures in it: there is nothing to compare with.",)
-        )
-        return SyncReport(folder, added, updated, len(gone), unchanged, unreadable, empty)
-
-    def _index(self, row: int, file: Found, before: str | None) -> bool:
-        """Read one file and keep it; False when only its time had changed."""
-        sha256 = sha256_file(file.path)
-        if not self._store.put_picture(row, file.name, file.stamp, sha256):
-            content = cascade.analyse(read(file.path), sha256, self._embedder)
-            self._store.put_picture(row, file.name, file.stamp, content)
-        return sha256 != before
-
-    def _embed_missing(self) -> None:
-        """Give references that were indexed without this embedder their embedding."""
-        if self._embedder is None:
-            return
-        for content, paths in self._store.missing(self._embedder.algorithm, self._embedder.version).items():
-            try:
-                vector = cascade.embed_vector(read(paths[0]), self._embedder)
-            except GuardError:
-                continue  # Changed since it was indexed: the next scan tells.
-            self._store.add_vectors(content, [vector])
-
-    def _match(self, picture: NormalPicture, state: Cascade, entry: Comparison, limits: dict[str, float]) -> Match:
-        reference = state.paths[entry.content][0]
-        shares = (entry.evidence.share_query, entry.evidence.share_reference)
-        name = scores.readable(Path(reference.name))
-        return Match(
-            reference=reference,
-            probability=entry.probability,
-            dimensions=Dimensions(
-                visual_overlap=max(shares),
-                structure=entry.evidence.agreeing,
-                colour=scores.colour_similarity(picture, entry.reference),
-                semantic=entry.semantic,
-            ),
-            copied_share_picture=shares[0],
-            copied_share_reference=shares[1],
-            algorithm=f"{features.ALGORITHM} {features.VERSION}, calibration {calibration.version()}",
-            geometry=_geometry(entry),
-            summary=scores.summarise(name, entry.probability, shares, entry.semantic, limits),
-        )
-
     def _notes(self, references: int) -> tuple[str, ...]:
         notes = []
         if references == 0:
             notes.append("The library is empty: there was nothing to compare with.")
         if self._embedder is None:
             notes.append(f"No semantic comparison: {self._absence}.")
+        if self._fallback:
+            notes.append(self._fallback)
         return tuple(notes)
 
 
 def _worth_telling(entry: Comparison, limits: dict[str, float]) -> bool:
-    likely = entry.probability >= min(_LEAST_PROBABILITY, limits["review"])
+    likely = entry.probability >= min(_LEAST_PROBABILITY, entry.notice.limits(limits)["review"])
     return likely or (entry.semantic is not None and entry.semantic >= limits["semantic_review"])
 
 
@@ -272,4 +230,29 @@ def _geometry(entry: Comparison) -> Geometry | None:
         inliers=entry.model.inliers,
         correlation=entry.agreement.correlation,
         lines=tuple(tuple(line) for line in entry.model.lines[:MOST_LINES].tolist()),
+    )
+
+
+def _match(picture: NormalPicture, entry: Comparison, asked: dict[str, float]) -> Match:
+    shares = (entry.evidence.share_query, entry.evidence.share_reference)
+    limits = entry.notice.limits(asked)
+    return Match(
+        reference=entry.file,
+        probability=entry.probability,
+        dimensions=Dimensions(
+            visual_overlap=max(shares),
+            structure=entry.evidence.agreeing,
+            colour=scores.colour_similarity(picture, entry.reference),
+            semantic=entry.semantic,
+        ),
+        copied_share_picture=shares[0],
+        copied_share_reference=shares[1],
+        algorithm=f"{features.ALGORITHM} {features.VERSION}, calibration {calibration.version()}",
+        geometry=_geometry(entry),
+        summary=scores.summarise(
+            scores.readable(Path(entry.file.name)), entry.probability, shares, entry.semantic, limits
+        )
+        + (", and cleared" if entry.notice.cleared else ""),
+        notice=entry.notice,
+        level=scores.judge(entry.probability, entry.semantic, entry.notice, limits),
     )

@@ -9,13 +9,14 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from provenance_guard.similarity.normalise import NormalPicture
+from provenance_guard.similarity.references import Notice
 
 Level = Literal["clean", "review", "near_copy"]
 
@@ -58,7 +59,8 @@ class Geometry:
 @dataclass(frozen=True)
 class Match:
     """One reference that the picture may be a near copy of. ``probability`` is calibrated: of a hundred matches with 0.9, about
-    ninety are copies."""
+    ninety are copies. ``notice`` is what the user's ``references.toml`` says of the reference; ``level`` is what this match alone
+    makes of the picture."""
 
     reference: Path
     probability: float
@@ -68,11 +70,14 @@ class Match:
     algorithm: str
     geometry: Geometry | None
     summary: str
+    notice: Notice = field(default_factory=Notice)
+    level: Level = "clean"
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; the feature lines are left out."""
         values = dataclasses.asdict(self)
         values["reference"] = readable(self.reference)
+        values["notice"] = self.notice.to_json()
         if self.geometry is not None:
             values["geometry"].pop("lines")
         return _rounded(values)
@@ -101,13 +106,18 @@ class Verdict:
         }
 
 
-def level_of(matches: tuple[Match, ...], limits: dict[str, float]) -> Level:
-    """``near_copy`` and ``review`` by probability; a high semantic cosine alone is ``review`` at most."""
-    top = max((match.probability for match in matches), default=0.0)
-    if top >= limits["near_copy"]:
+def judge(probability: float, semantic: float | None, notice: Notice, limits: dict[str, float]) -> Level:
+    """What one match makes of a picture; a high semantic cosine alone is ``review`` at most, a cleared reference is ``clean``."""
+    if notice.cleared:
+        return "clean"
+    if probability >= limits["near_copy"]:
         return "near_copy"
-    semantic = max((match.dimensions.semantic or 0.0 for match in matches), default=0.0)
-    return "review" if top >= limits["review"] or semantic >= limits["semantic_review"] else "clean"
+    return "review" if probability >= limits["review"] or (semantic or 0.0) >= limits["semantic_review"] else "clean"
+
+
+def level_of(matches: tuple[Match, ...]) -> Level:
+    """The level of a picture: that of its gravest match."""
+    return max((match.level for match in matches), key=get_args(Level).index, default="clean")
 
 
 def summarise(

@@ -1,8 +1,7 @@
-"""What a library keeps on disk: rows in SQLite, vectors in append-only files beside it.
+"""What a library keeps on disk: rows in SQLite, vectors in append-only files beside it (``segments``).
 
-``library.sqlite3`` is the one truth. A vector is written and flushed to its file before the row that names it is committed, so a
-crash leaves at most unnamed bytes at the end of a file, and the next writer overwrites them. Every vector is named by algorithm and
-version; another version has a file of its own. Writers take turns (``BEGIN IMMEDIATE``), in one process or in several.
+``library.sqlite3`` is the one truth. Every vector is named by algorithm and version; another version has a file of its own. Writers
+take turns (``BEGIN IMMEDIATE``), in one process or in several.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provenance_guard.errors import LibraryError
+from provenance_guard.similarity import segments
+from provenance_guard.similarity.segments import Rows, Vector
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 DATABASE = "library.sqlite3"
 
 _WAIT_SECONDS = 60.0
@@ -29,12 +30,6 @@ CREATE TABLE IF NOT EXISTS folders (id INTEGER PRIMARY KEY, path BLOB NOT NULL U
 CREATE TABLE IF NOT EXISTS contents (
     id INTEGER PRIMARY KEY, sha256 TEXT NOT NULL UNIQUE, width INTEGER NOT NULL, height INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS thumbnails (content INTEGER PRIMARY KEY REFERENCES contents ON DELETE CASCADE, jpeg BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS segments (
-    algorithm TEXT NOT NULL, version TEXT NOT NULL, file TEXT NOT NULL UNIQUE, row_bytes INTEGER NOT NULL,
-    rows INTEGER NOT NULL, PRIMARY KEY (algorithm, version)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS vectors (
-    content INTEGER NOT NULL REFERENCES contents ON DELETE CASCADE, algorithm TEXT NOT NULL, version TEXT NOT NULL,
-    slot INTEGER NOT NULL, items INTEGER NOT NULL, PRIMARY KEY (content, algorithm, version)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS pictures (
     folder INTEGER NOT NULL REFERENCES folders ON DELETE CASCADE, name BLOB NOT NULL, size INTEGER NOT NULL,
     mtime_ns INTEGER NOT NULL, content INTEGER NOT NULL REFERENCES contents, PRIMARY KEY (folder, name)) WITHOUT ROWID;
@@ -42,17 +37,8 @@ CREATE INDEX IF NOT EXISTS pictures_by_content ON pictures (content);
 CREATE TABLE IF NOT EXISTS unreadable (
     folder INTEGER NOT NULL REFERENCES folders ON DELETE CASCADE, name BLOB NOT NULL, reason TEXT NOT NULL,
     PRIMARY KEY (folder, name)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS notices (folder INTEGER PRIMARY KEY REFERENCES folders ON DELETE CASCADE, toml TEXT NOT NULL);
 """
-
-
-@dataclass(frozen=True)
-class Vector:
-    """One vector to keep: ``row`` are its bytes, ``items`` how many entries of the row are used (local features found)."""
-
-    algorithm: str
-    version: str
-    row: bytes
-    items: int = 1
 
 
 @dataclass(frozen=True)
@@ -73,23 +59,6 @@ class Known:
     sha256: str
 
 
-@dataclass(frozen=True)
-class Rows:
-    """The vectors of one algorithm and version: ``contents[i]`` has ``data[slots[i]]``, of which ``items[i]`` entries count."""
-
-    contents: NDArray[np.int64]
-    slots: NDArray[np.int64]
-    items: NDArray[np.int64]
-    data: NDArray[np.uint8]
-
-    def __len__(self) -> int:
-        return len(self.contents)
-
-    def gather(self) -> NDArray[np.uint8]:
-        """The rows in the order of ``contents``, shape (n, row_bytes), copied into memory."""
-        return np.asarray(self.data[self.slots])
-
-
 class Store:
     """The files of one library. Every method may be called from any thread; each opens its own connection."""
 
@@ -106,14 +75,23 @@ class Store:
             ) from error
         with self._connection() as connection:
             connection.execute("PRAGMA journal_mode=WAL")
-            connection.executescript(_SCHEMA)
+            connection.executescript(_SCHEMA + segments.SCHEMA)
             connection.execute("INSERT OR IGNORE INTO meta VALUES ('format', ?), ('changes', 0)", (FORMAT_VERSION,))
             found = self._meta(connection, "format")
-        if found != FORMAT_VERSION:
+        self.migrated = found < FORMAT_VERSION and self._migrate()
+        if found > FORMAT_VERSION:
             raise LibraryError(
                 f"The library in {folder} was written by another version of this program (format {found}).",
                 next_step="Update the program, or delete that folder and index the references again.",
             )
+
+    def _migrate(self) -> bool:
+        """Format 1 had no files of content numbers and no table of holes."""
+        with self._writing() as connection:
+            if self._meta(connection, "format") < FORMAT_VERSION:
+                segments.write_contents(connection, self.folder)
+                connection.execute("UPDATE meta SET value = ? WHERE key = 'format'", (FORMAT_VERSION,))
+        return True
 
     def changes(self) -> int:
         """A number that grows with every change by any process."""
@@ -131,11 +109,18 @@ class Store:
             connection.execute("INSERT OR IGNORE INTO folders (path) VALUES (?)", (os.fsencode(folder),))
             return connection.execute("SELECT id FROM folders WHERE path = ?", (os.fsencode(folder),)).fetchone()[0]
 
-    def known(self, folder: int) -> dict[str, Known]:
-        """What is known of the files of a folder, by their path relative to it."""
+    def has(self, sha256: str) -> bool:
+        """Whether this content is kept."""
+        with self._connection() as connection:
+            return connection.execute("SELECT 1 FROM contents WHERE sha256 = ?", (sha256,)).fetchone() is not None
+
+    def known(self, folder: int, name: str | None = None) -> dict[str, Known]:
+        """What is known of the files of a folder, or of one of them, by their path relative to it."""
         with self._connection() as connection:
             query = "SELECT name, size, mtime_ns, sha256 FROM pictures JOIN contents ON id = content WHERE folder = ?"
-            rows = connection.execute(query, (folder,))
+            named = " AND name = ?" if name is not None else ""
+            values = (folder,) if name is None else (folder, os.fsencode(name))
+            rows = connection.execute(query + named, values)
             return {os.fsdecode(name): Known((size, mtime), sha256) for name, size, mtime, sha256 in rows}
 
     def unreadable(self) -> list[tuple[Path, str]]:
@@ -146,63 +131,89 @@ class Store:
             )
             return [(_path(path) / os.fsdecode(name), reason) for path, name, reason in rows]
 
-    def paths(self, folders: Sequence[int] | None = None) -> dict[int, list[Path]]:
-        """The files that hold each content, in all folders or in some of them."""
-        found: dict[int, list[Path]] = {}
+    def files_of(self, content: int, folders: Sequence[int] | None = None) -> list[tuple[int, Path, str]]:
+        """The files that hold a content, in all folders or in some: folder row, folder, name relative to it."""
         with self._connection() as connection:
             rows = connection.execute(
-                "SELECT content, path, name FROM pictures JOIN folders ON folders.id = folder "
-                f"WHERE {_among(folders)} ORDER BY path, name"
+                "SELECT folder, path, name FROM pictures JOIN folders ON folders.id = folder "
+                f"WHERE content = ? AND {_among(folders)} ORDER BY path, name",
+                (content,),
             )
-            for content, path, name in rows:
-                found.setdefault(content, []).append(_path(path) / os.fsdecode(name))
-        return found
+            return [(folder, _path(path), os.fsdecode(name)) for folder, path, name in rows]
 
-    def missing(self, algorithm: str, version: str) -> dict[int, list[Path]]:
-        """The contents that have no vector of this algorithm and version, with the files that hold them."""
+    def missing(self, algorithm: str, version: str) -> list[int]:
+        """The contents that have no vector of this algorithm and version."""
         with self._connection() as connection:
             rows = connection.execute(
-                "SELECT content FROM vectors WHERE algorithm = ? AND version = ?", (algorithm, version)
+                "SELECT id FROM contents WHERE NOT EXISTS (SELECT 1 FROM vectors "
+                "WHERE content = contents.id AND algorithm = ? AND version = ?) ORDER BY id",
+                (algorithm, version),
             )
-            have = {row[0] for row in rows}
-        return {content: files for content, files in self.paths().items() if content not in have}
+            return [row[0] for row in rows]
 
-    def add_vectors(self, content: int, vectors: Sequence[Vector]) -> None:
-        """Keep further vectors of a content that is still in the library."""
+    def add_vectors(self, vectors: Sequence[tuple[int, Vector]]) -> None:
+        """Keep further vectors of contents; those that were removed meanwhile are left out."""
         with self._writing() as connection:
-            if connection.execute("SELECT 1 FROM contents WHERE id = ?", (content,)).fetchone():
-                self._add_vectors(connection, content, vectors)
+            there = [
+                entry
+                for entry in vectors
+                if connection.execute("SELECT 1 FROM contents WHERE id = ?", (entry[0],)).fetchone()
+            ]
+            segments.append(connection, self.folder, there)
 
-    def put_picture(self, folder: int, name: str, stamp: tuple[int, int], content: Content | str) -> bool:
-        """Note that a file of a folder, of this size and mtime (ns), holds a content, and keep the content when it is new.
+    def notices(self) -> dict[int, str]:
+        """The text of each folder's ``references.toml``, by folder row."""
+        with self._connection() as connection:
+            return dict(connection.execute("SELECT folder, toml FROM notices").fetchall())
 
-        A content given by its SHA-256 alone must be there already; False, and nothing is kept, when it is not.
+    def put_notices(self, folder: int, toml: str | None) -> None:
+        """Keep the text of a folder's ``references.toml``, or forget it."""
+        with self._connection() as connection:
+            row = connection.execute("SELECT toml FROM notices WHERE folder = ?", (folder,)).fetchone()
+        if toml == (row[0] if row else None):
+            return
+        with self._writing() as connection:
+            connection.execute("DELETE FROM notices WHERE folder = ?", (folder,))
+            if toml is not None:
+                connection.execute("INSERT INTO notices VALUES (?, ?)", (folder, toml))
+
+    def compact(self) -> None:
+        """Write files of vectors anew when half of their rows are unused."""
+        with self._writing() as connection:
+            left = segments.compact(connection, self.folder)
+        for path in left:
+            with suppress(OSError):  # Windows keeps a file that another process reads.
+                path.unlink()
+
+    def put_pictures(self, folder: int, entries: Sequence[tuple[str, tuple[int, int], Content | str]]) -> list[bool]:
+        """Note files of a folder: name, size and mtime (ns), and what they hold, which is kept when it is new.
+
+        A content given by its SHA-256 alone must be there already; False for a file, and nothing is noted, when it is not.
         """
-        sha256 = content if isinstance(content, str) else content.sha256
+        new = {content.sha256: content for _, _, content in entries if isinstance(content, Content)}
         with self._writing() as connection:
-            if isinstance(content, Content):
-                self._add_content(connection, content)
-            row = connection.execute("SELECT id FROM contents WHERE sha256 = ?", (sha256,)).fetchone()
-            if row is None:
-                return False
-            values = (folder, os.fsencode(name), *stamp, row[0])
-            connection.execute("INSERT OR REPLACE INTO pictures VALUES (?, ?, ?, ?, ?)", values)
-            self._drop_unheld(connection)
-            return True
+            vectors: list[tuple[int, Vector]] = []
+            for content in new.values():
+                row = self._add_content(connection, content)
+                vectors += [(row, vector) for vector in content.vectors]
+            segments.append(connection, self.folder, vectors)
+            return [self._put_picture(connection, folder, *entry) for entry in entries]
 
     def remove_pictures(self, folder: int, names: Sequence[str]) -> None:
         """Forget files of a folder, and contents that no file holds any more."""
         with self._writing() as connection:
+            before = self._held(connection, folder, names)
             connection.executemany(
                 "DELETE FROM pictures WHERE folder = ? AND name = ?", [(folder, os.fsencode(name)) for name in names]
             )
-            self._drop_unheld(connection)
+            self._drop_unheld(connection, before)
 
     def remove_folder(self, folder: int) -> None:
         """Forget a folder and everything that only it held."""
         with self._writing() as connection:
+            held = connection.execute("SELECT DISTINCT content FROM pictures WHERE folder = ?", (folder,)).fetchall()
             connection.execute("DELETE FROM folders WHERE id = ?", (folder,))
-            self._drop_unheld(connection)
+            self._drop_unheld(connection, [row[0] for row in held])
 
     def put_unreadable(self, folder: int, reasons: Mapping[str, str]) -> None:
         """Replace the list of unreadable files of a folder."""
@@ -217,22 +228,19 @@ class Store:
             row = connection.execute("SELECT jpeg FROM thumbnails WHERE content = ?", (content,)).fetchone()
             return row[0] if row else None
 
-    def rows(self, algorithm: str, version: str, folders: Sequence[int] | None = None) -> Rows:
-        """The vectors of an algorithm and version of the pictures in all folders, or in some of them, memory-mapped."""
+    def rows(self, algorithm: str, version: str) -> Rows:
+        """The vectors of an algorithm and version, memory-mapped."""
         with self._connection() as connection:
-            connection.execute("BEGIN")  # One state for both questions, whatever is written meanwhile.
-            segment = connection.execute(
-                "SELECT file, row_bytes, rows FROM segments WHERE algorithm = ? AND version = ?", (algorithm, version)
-            ).fetchone()
-            query = (
-                "SELECT content, slot, items FROM vectors WHERE algorithm = ? AND version = ? "
-                f"AND content IN (SELECT content FROM pictures WHERE {_among(folders)}) ORDER BY content"
-            )
-            table = np.array(connection.execute(query, (algorithm, version)).fetchall(), np.int64).reshape(-1, 3)
-        if segment is None or not segment[2]:
-            return Rows(table[:0, 0], table[:0, 1], table[:0, 2], np.zeros((0, segment[1] if segment else 0), np.uint8))
-        file, row_bytes, count = segment
-        return Rows(table[:, 0], table[:, 1], table[:, 2], self._map(file, row_bytes, count))
+            connection.execute("BEGIN")  # One state for all questions, whatever is written meanwhile.
+            return segments.read(connection, self.folder, algorithm, version)
+
+    def contents_in(self, folders: Sequence[int]) -> NDArray[np.int64] | None:
+        """The contents of the pictures in some folders, in rising order; None when these are all folders."""
+        with self._connection() as connection:
+            if set(folders) == {row[0] for row in connection.execute("SELECT id FROM folders")}:
+                return None
+            query = f"SELECT DISTINCT content FROM pictures WHERE {_among(folders)} ORDER BY content"
+            return np.array(connection.execute(query).fetchall(), np.int64).reshape(-1)
 
     def algorithms(self) -> dict[str, int]:
         """Every algorithm and version (``name version``) with the number of contents that have its vectors."""
@@ -242,58 +250,46 @@ class Store:
             )
             return dict(rows.fetchall())
 
-    def _map(self, file: str, row_bytes: int, count: int) -> NDArray[np.uint8]:
-        path = self.folder / file
-        try:
-            return np.memmap(path, np.uint8, "r", shape=(count, row_bytes))
-        except (OSError, ValueError) as error:
-            raise LibraryError(
-                f"The library file {path} is missing or cut short.",
-                next_step=f"Delete the folder {self.folder} and index the references again.",
-            ) from error
+    def _put_picture(
+        self,
+        connection: sqlite3.Connection,
+        folder: int,
+        name: str,
+        stamp: tuple[int, int],
+        content: Content | str,
+    ) -> bool:
+        sha256 = content if isinstance(content, str) else content.sha256
+        row = connection.execute("SELECT id FROM contents WHERE sha256 = ?", (sha256,)).fetchone()
+        if row is None:
+            return False
+        before = self._held(connection, folder, [name])
+        values = (folder, os.fsencode(name), *stamp, row[0])
+        connection.execute("INSERT OR REPLACE INTO pictures VALUES (?, ?, ?, ?, ?)", values)
+        self._drop_unheld(connection, before)
+        return True
 
-    def _add_content(self, connection: sqlite3.Connection, content: Content) -> None:
-        """One that is already there only gains the vectors it lacks."""
+    @staticmethod
+    def _add_content(connection: sqlite3.Connection, content: Content) -> int:
+        """The number of a content, which is made when it is new."""
         values = (content.sha256, *content.size)
         connection.execute("INSERT OR IGNORE INTO contents (sha256, width, height) VALUES (?, ?, ?)", values)
         query = "SELECT id FROM contents WHERE sha256 = ?"
         row: int = connection.execute(query, (content.sha256,)).fetchone()[0]
         connection.execute("INSERT OR REPLACE INTO thumbnails VALUES (?, ?)", (row, content.thumbnail))
-        self._add_vectors(connection, row, content.vectors)
-
-    def _add_vectors(self, connection: sqlite3.Connection, content: int, vectors: Sequence[Vector]) -> None:
-        for vector in vectors:
-            key = (vector.algorithm, vector.version)
-            if connection.execute(
-                "SELECT 1 FROM vectors WHERE content = ? AND algorithm = ? AND version = ?", (content, *key)
-            ).fetchone():
-                continue
-            slot = self._append(connection, vector)
-            connection.execute("INSERT INTO vectors VALUES (?, ?, ?, ?, ?)", (content, *key, slot, vector.items))
-
-    def _append(self, connection: sqlite3.Connection, vector: Vector) -> int:
-        """Write a vector behind the last named one of its segment, flush it, and name it; its slot."""
-        key = (vector.algorithm, vector.version)
-        connection.execute(
-            "INSERT OR IGNORE INTO segments VALUES (?, ?, ?, ?, 0)",
-            (*key, f"{vector.algorithm}-{vector.version}.vectors", len(vector.row)),
-        )
-        query = "SELECT file, row_bytes, rows FROM segments WHERE algorithm = ? AND version = ?"
-        file, row_bytes, slot = connection.execute(query, key).fetchone()
-        if row_bytes != len(vector.row):
-            raise ValueError(f"{key} has rows of {row_bytes} bytes, not {len(vector.row)}")
-        path = self.folder / file
-        with path.open("r+b" if path.exists() else "w+b") as stream:
-            stream.seek(slot * row_bytes)
-            stream.write(vector.row)
-            stream.flush()
-            os.fsync(stream.fileno())
-        connection.execute("UPDATE segments SET rows = rows + 1 WHERE algorithm = ? AND version = ?", key)
-        return int(slot)
+        return row
 
     @staticmethod
-    def _drop_unheld(connection: sqlite3.Connection) -> None:
-        connection.execute("DELETE FROM contents WHERE id NOT IN (SELECT content FROM pictures)")
+    def _held(connection: sqlite3.Connection, folder: int, names: Sequence[str]) -> list[int]:
+        """The contents that these files of a folder hold."""
+        query = "SELECT content FROM pictures WHERE folder = ? AND name = ?"
+        found = [connection.execute(query, (folder, os.fsencode(name))).fetchone() for name in names]
+        return [row[0] for row in found if row]
+
+    @staticmethod
+    def _drop_unheld(connection: sqlite3.Connection, contents: Sequence[int]) -> None:
+        """Forget those of the contents that no file holds any more."""
+        query = "DELETE FROM contents WHERE id = ? AND NOT EXISTS (SELECT 1 FROM pictures WHERE content = ?)"
+        connection.executemany(query, [(content, content) for content in contents])
 
     @staticmethod
     def _meta(connection: sqlite3.Connection, key: str) -> int:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from similarity_pictures import draw_scene
 
-from provenance_guard.similarity import Library, features, hashes
+from provenance_guard.similarity import Library, features, hashes, vocabulary
 from provenance_guard.similarity.features import LocalFeatures
 from provenance_guard.similarity.normalise import normalise
 
-GOLDEN = Path(__file__).parents[2] / "golden" / "similarity" / "formats-1.json"
+GOLDEN = Path(__file__).parents[2] / "golden" / "similarity" / "formats-2.json"
 
 
 def _features(bright: int, dark: int, seed: int) -> LocalFeatures:
@@ -51,17 +52,38 @@ def test_the_stored_forms_are_those_of_version_1() -> None:
     assert f"{hashes.ALGORITHM} {hashes.VERSION}" == golden["hash"]
     ramp = np.add.outer(np.arange(96) ** 2 // 50, np.arange(128)).astype(np.uint8)
     stored = hashes.hash_reference(normalise(Image.fromarray(ramp)))
+    words = np.frombuffer(vocabulary.pack(packed), "<u2")
+    assert f"{vocabulary.ALGORITHM} {vocabulary.VERSION}" == golden["words"]
+    assert words[:3].tolist() + words[150:154].tolist() == golden["words_of_features"]
+    assert (words == vocabulary.UNUSED).sum() == features.REFERENCE_COUNT - 7
     distance = np.unpackbits(stored[0] ^ np.frombuffer(bytes.fromhex(golden["hash_of_ramp"]), np.uint8)).sum()
     assert distance <= 8  # Pillow releases resize a little differently.
 
 
-def test_the_database_has_the_columns_of_version_1(tmp_path: Path) -> None:
+def test_the_database_has_the_columns_of_version_2(tmp_path: Path) -> None:
     golden = json.loads(GOLDEN.read_text("utf-8"))
     Library.open(tmp_path / "data").close()
     database = sqlite3.connect(tmp_path / "data" / "library.sqlite3")
     tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
     columns = {name: [row[1] for row in database.execute(f"PRAGMA table_info({name})")] for name in tables}
     assert columns == golden["columns"]
+
+
+def test_a_library_of_format_1_is_brought_up_to_date(tmp_path: Path) -> None:
+    with zipfile.ZipFile(GOLDEN.with_name("library-1.zip")) as archive:
+        archive.extractall(tmp_path / "data")
+    draw_scene(1, (240, 180)).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "new.png")
+    with Library.open(tmp_path / "data") as library:
+        verdict = library.screen(draw_scene(3, (240, 180)).rotate(10))
+        assert (verdict.level, verdict.references) == ("near_copy", 2)
+        assert verdict.matches[0].reference.name == "3.png"
+        assert library.screen(draw_scene(2, (240, 180))).level == "clean"  # Was removed by the earlier version.
+        assert library.add(tmp_path / "new.png")
+        assert len(library.screen(draw_scene(1, (240, 180))).matches) == 2
+        assert set(library.status().algorithms) == {"phash256 1.1", "rootsift 1.1", "visual-words 1.1.1"}
+        assert any("format" in note for note in library.sync(tmp_path).notes)
+    with Library.open(tmp_path / "data") as library:
+        assert library.sync(tmp_path).notes == ()
 
 
 def test_variants_are_the_features_of_the_changed_picture() -> None:

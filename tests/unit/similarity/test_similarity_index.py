@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from provenance_guard.similarity import features, index
-from provenance_guard.similarity.features import LocalFeatures
-from provenance_guard.similarity.index import ExactIndex, LocalIndex
+from provenance_guard.similarity import index
+from provenance_guard.similarity.index import ExactIndex, HashIndex
 
 
 def _unit(random: np.random.Generator, count: int, size: int) -> np.ndarray:
@@ -14,46 +13,52 @@ def _unit(random: np.random.Generator, count: int, size: int) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def _descriptors(random: np.random.Generator, *shape: int) -> np.ndarray:
-    values = random.random((*shape, features.DESCRIPTOR)) ** 3
-    return np.rint(values / np.linalg.norm(values, axis=-1, keepdims=True) * features.SCALE).astype(np.int8)
+@pytest.fixture(params=[torch.float32, torch.bfloat16])
+def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> torch.dtype:
+    monkeypatch.setattr(index, "fastest_type", lambda device: request.param)
+    return request.param
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2, 1000])
-def test_exact_search_finds_what_sorting_finds(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index, "_CHUNK_VALUES", 600)  # Several chunks, the last one shorter.
+@pytest.mark.parametrize("stored_as", [np.float32, np.float16])
+def test_exact_search_finds_what_sorting_finds(
+    rows: int, stored_as: type, kind: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index, "_CHUNK_ROWS", 300)  # Several chunks, the last one shorter.
     random = np.random.default_rng(rows)
-    stored, queries = _unit(random, rows, 32), _unit(random, 7, 32)
+    stored, queries = _unit(random, rows, 32).astype(stored_as), _unit(random, 7, 32)
     scores, places = ExactIndex(stored).search(queries, 10)
-    expected = np.sort(queries @ stored.T, axis=1)[:, ::-1][:, :10]
-    assert scores == pytest.approx(expected, abs=1e-5)
-    assert np.take_along_axis(queries @ stored.T, places, axis=1) == pytest.approx(scores, abs=1e-5)
+    products = queries @ stored.astype(np.float32).T
+    assert scores == pytest.approx(np.sort(products, axis=1)[:, ::-1][:, :10], abs=1e-6)
+    assert np.take_along_axis(products, places, axis=1) == pytest.approx(scores, abs=1e-6)
 
 
-@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16, torch.float16])
-def test_votes_go_to_the_reference_with_the_same_features(kind: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    try:
-        torch.ones((2, 2), dtype=kind) @ torch.ones((2, 2), dtype=kind)
-    except RuntimeError:
-        pytest.skip("this torch has no such product on a CPU")
-    monkeypatch.setattr(index, "fastest_type", lambda device: kind)
-    monkeypatch.setattr(index, "_CHUNK_VALUES", 100_000)
-    random = np.random.default_rng(3)
-    stored = _descriptors(random, 12, features.REFERENCE_COUNT)
-    query = LocalFeatures(np.zeros((40, 4), np.float32), stored[7, 130:170], np.arange(40) < 20)
-    votes, common = LocalIndex(stored).votes([query])
-    assert np.isfinite(votes).all()
-    assert votes[0].argmax() == 7
-    assert not common[0].any()
-    # Bright blobs never vote for dark ones.
-    swapped = LocalFeatures(query.points, query.descriptors, ~query.bright)
-    assert LocalIndex(stored).votes([swapped])[0][0, 7] < votes[0, 7] / 4
+def test_rows_that_half_precision_cannot_tell_apart_are_ranked_right(kind: torch.dtype) -> None:
+    random = np.random.default_rng(1)
+    query = _unit(random, 1, 64)
+    stored = np.repeat(query, 500, axis=0)
+    stored[:, 0] += np.linspace(-1e-4, 1e-4, 500, dtype=np.float32)
+    random.shuffle(stored)
+    _, places = ExactIndex(stored).search(query, 10)
+    assert places[0].tolist() == np.argsort(-(stored @ query[0]), kind="stable")[:10].tolist()
 
 
-def test_features_of_many_references_are_common() -> None:
-    random = np.random.default_rng(4)
-    stored = _descriptors(random, 12, features.REFERENCE_COUNT)
-    stored[:, :20] = stored[0, :20]
-    query = LocalFeatures(np.zeros((40, 4), np.float32), stored[7, :40], np.ones(40, np.bool_))
-    _, common = LocalIndex(stored).votes([query])
-    assert common[0].tolist() == [True] * 20 + [False] * 20
+def test_vectors_of_any_length_are_searched(kind: torch.dtype) -> None:
+    random = np.random.default_rng(2)
+    stored = random.standard_normal((400, 16)).astype(np.float32) * 10 ** random.uniform(-2, 2, (400, 1)).astype(
+        np.float32
+    )
+    queries = random.standard_normal((3, 16)).astype(np.float32) * 50
+    scores, _ = ExactIndex(stored).search(queries, 5)
+    assert scores == pytest.approx(np.sort(queries @ stored.T, axis=1)[:, ::-1][:, :5], rel=1e-5)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 3, 2000])
+def test_nearest_hashes_are_those_with_fewest_differing_bits(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index, "_CHUNK_ROWS", 700)
+    random = np.random.default_rng(rows)
+    stored, queries = (random.integers(0, 256, (count, 32), dtype=np.uint8) for count in (rows, 5))
+    bits, places = HashIndex(stored).search(queries, 10)
+    distances = np.unpackbits(stored[None] ^ queries[:, None], axis=2).sum(axis=2)
+    assert bits.tolist() == np.sort(distances, axis=1)[:, :10].tolist()
+    assert np.take_along_axis(distances, places, axis=1).tolist() == bits.tolist()
