@@ -64,8 +64,10 @@ def read_documents(connection: sqlite3.Connection, size: int | None = None) -> l
     if not _has_tables(connection):
         return []
     condition, values = ("WHERE size = ?", (size,)) if size is not None else ("", ())
-    rows = connection.execute(f"SELECT document FROM anchor {condition} ORDER BY size, kind, authority", values)
-    return [_parsed(row[0]) for row in rows]
+    rows = connection.execute(
+        f"SELECT document, size, kind, authority FROM anchor {condition} ORDER BY size, kind, authority", values
+    )
+    return [_parsed(document, filed) for document, *filed in rows]
 
 
 def anchored_size(ledger: Ledger, authority: str) -> int:
@@ -104,11 +106,11 @@ def _has_tables(connection: sqlite3.Connection) -> bool:
     return connection.execute(query).fetchone() is not None
 
 
-def _parsed(text: object) -> Mapping[str, Json]:
+def _parsed(text: object, filed: list[object]) -> Mapping[str, Json]:
     try:
         document = json.loads(text) if isinstance(text, str) else None
     except (ValueError, RecursionError):
         document = None
-    if not isinstance(document, dict):
+    if not isinstance(document, dict) or [document.get(name) for name in ("size", "kind", "authority")] != filed:
         raise LedgerError("A kept time token is damaged.", next_step="Verify the ledger, and restore a backup.")
     return document
