@@ -18,6 +18,7 @@ from provenance_guard.config import (
     Settings,
     follow_mode,
     load_policy,
+    load_settings,
 )
 from provenance_guard.errors import ConfigError
 from provenance_guard.webui import compat, options
@@ -112,7 +113,8 @@ def _option_references() -> tuple[Path, ...]:
 
 def _read_settings() -> Settings:
     weights = str(options.value("embedding_checkpoint")).strip()
-    return Settings(
+    return dataclasses.replace(
+        load_settings(_data_directory() / "settings.toml"),  # who dates checkpoints, and what else has no option
         sidecar=options.value("sidecar"),
         device=options.value("device"),
         embedding_checkpoint=Path(weights).expanduser().absolute() if weights else None,

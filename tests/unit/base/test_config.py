@@ -258,6 +258,71 @@ def test_settings(tmp_path: Path) -> None:
     assert caught.value.line == 2
 
 
+AUTHORITIES = """
+witnesses = ["example.org/ada+00000000+AAAA"]
+
+[timestamping]
+calendars = ["https://calendar.example.org"]
+minutes = 30
+
+[[timestamping.authorities]]
+url = "https://time.example.org/tsr"
+roots = "roots/example.pem"
+
+[[timestamping.authorities]]
+url = "http://127.0.0.1:3161/"
+roots = "/etc/roots.pem"
+policy = "1.2.3.4"
+"""
+
+
+def test_who_dates_checkpoints(tmp_path: Path) -> None:
+    settings = load_settings(written(tmp_path, AUTHORITIES))
+    first, second = settings.timestamping.authorities
+    assert (first.url, first.roots, first.policy) == (
+        "https://time.example.org/tsr",
+        tmp_path / "roots" / "example.pem",
+        "",
+    )
+    assert (second.roots.name, second.roots.is_absolute(), second.policy) == ("roots.pem", True, "1.2.3.4")
+    assert settings.timestamping.calendars == ("https://calendar.example.org",)
+    assert settings.timestamping.minutes == 30
+    assert settings.witnesses == ("example.org/ada+00000000+AAAA",)
+
+
+def test_nobody_is_asked_by_default() -> None:
+    assert Settings().timestamping.authorities == Settings().timestamping.calendars == ()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "said"),
+    [
+        ('url = "http://127.0.0.1:3161/"', "", 12, "'url' is missing"),
+        ('roots = "/etc/roots.pem"', "roots = 3", 14, "roots is 3"),
+        ('roots = "roots/example.pem"', 'root = "x"', 10, "did you mean 'roots'"),
+        ('"http://127.0.0.1:3161/"', '"file:///etc/passwd"', 13, "no web address"),
+        ('"http://127.0.0.1:3161/"', '"https://ada:secret@example.org"', 13, "without name and password"),
+        ('"http://127.0.0.1:3161/"', '"https://time.example.org/tsr"', 9, "named twice"),
+        ('["https://calendar.example.org"]', '["calendar.example.org"]', 5, "no web address"),
+        ('["https://calendar.example.org"]', '"https://calendar.example.org"', 5, "list of names"),
+        ("minutes = 30", "minutes = -1", 6, "between"),
+        ("minutes = 30", "hours = 1", 6, "unknown key"),
+    ],
+)
+def test_what_is_wrong_with_an_authority_is_told_with_its_line(
+    tmp_path: Path, old: str, new: str, line: int, said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said) as caught:
+        load_settings(written(tmp_path, AUTHORITIES.replace(old, new)))
+    assert caught.value.line == line
+
+
+def test_authorities_in_one_table_are_no_list(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="list of tables") as caught:
+        load_settings(written(tmp_path, '[timestamping.authorities]\nurl = "https://example.org"\nroots = "x"'))
+    assert caught.value.line == 1
+
+
 keys = st.sampled_from(
     [
         "mode",
