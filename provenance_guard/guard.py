@@ -11,7 +11,6 @@ and the policy's ``on_error`` says whether the picture may leave all the same.
 from __future__ import annotations
 
 import dataclasses
-import platform
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from provenance_guard import __version__, files, labels, pictures
+from provenance_guard import files, labels, pictures
 from provenance_guard.clock import format_time, utc_now
 from provenance_guard.config import Config, Policy
 from provenance_guard.errors import KeyMissingError, LedgerError, MarkError
@@ -38,6 +37,7 @@ from provenance_guard.passage import (
     Release,
     SavedFile,
     Sealed,
+    Session,
     Steps,
     read_back,
 )
@@ -54,7 +54,7 @@ from provenance_guard.watermark import KeyRing, Payload, Watermarker
 _PLAIN = (64, 64, 64)
 """The colour of a placeholder when even that could not be drawn."""
 
-__all__ = ["Admission", "Approval", "Attempt", "Guard", "Release", "Sealed"]
+__all__ = ["Admission", "Approval", "Attempt", "Guard", "Release", "Sealed", "Session"]
 
 
 class Guard:
@@ -63,8 +63,12 @@ class Guard:
     Safe to call from several threads, and from several processes on one data directory.
     """
 
-    def __init__(self, config: Config, *, device: torch.device | str | None = None) -> None:
+    def __init__(
+        self, config: Config, *, device: torch.device | str | None = None, session: Session | None = None
+    ) -> None:
+        """``session`` is given by a program that is meant to be at its post all the time: see ``keep_session``."""
         self.config = config
+        self.session = session or Session()
         self._device = device
         self._lock = threading.RLock()
         self._sync_lock = threading.RLock()  # its own: a long sync must not hold up the ledger
@@ -74,7 +78,6 @@ class Guard:
         self._library: Library | None = None
         self._watermarker: Watermarker | None = None
         self._references_synced = False
-        self._session_started = False
 
     # Parts
 
@@ -303,6 +306,27 @@ class Guard:
         sealed, openings = redact(private)
         return self._append(kind, {**public, **sealed}, record_id=record_id, openings=openings)
 
+    def keep_session(self, kind: str = "") -> None:
+        """Tell the ledger that the program is at work, before there is a picture; ``kind`` is an event that says it once more.
+
+        Raises LedgerError and what else keeps the ledger from being opened.
+        """
+        with self._lock:
+            self.session.start(self.ledger)
+            if kind:
+                self._append(kind, {"session": self.session.id})
+
+    def log_gap(self, found: Mapping[str, Json], names: Sequence[str]) -> Event:
+        """Remember what was made while no session ran; the ``names`` of files are private. Raises LedgerError."""
+        sealed, openings = redact({"names": [*names]})
+        return self._append(events.GAP_FOUND, {**found, **sealed, "session": self.session.id}, openings=openings)
+
+    def end_session(self) -> None:
+        """Tell the ledger that the program is not at work any more. Does nothing when it never told that it was."""
+        with self._lock:
+            if self._ledger is not None:
+                self.session.end(self._ledger)
+
     def close(self) -> None:
         """Sign a last checkpoint and close ledger and library."""
         with self._lock:
@@ -397,9 +421,7 @@ class Guard:
                     f"The ledger {self.config.ledger_path} was deleted while it was in use.",
                     next_step="Restore it from a backup; else a new one begins with the next picture.",
                 )
-            if not self._session_started:
-                self.ledger.append(events.SESSION_STARTED, _environment())
-                self._session_started = True
+            self.session.start(self.ledger)
         return self.ledger.append(kind, body, record_id=record_id, openings=openings)
 
     def _label(self, release: Release, path: Path) -> labels.LabelResult:
@@ -442,15 +464,6 @@ def _without_folders(verdict: Verdict) -> dict[str, Json]:
     for match in document["matches"]:
         match["reference"] = bare_name(match["reference"])
     return document
-
-
-def _environment() -> dict[str, Json]:
-    return {
-        "provenance_guard": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "system": platform.system(),
-    }
 
 
 def _pixels(release: Release, image: Image.Image | None, path: Path) -> Image.Image:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import logging
+import platform
+import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+import torch
 from PIL import Image
 
-from provenance_guard import files, pictures
+from provenance_guard import __version__, files, pictures
 from provenance_guard.config import Policy
 from provenance_guard.errors import GuardError
 from provenance_guard.gate.policy import Decision
 from provenance_guard.gate.quarantine import Kept
 from provenance_guard.json_types import Json
-from provenance_guard.ledger import Event
+from provenance_guard.ledger import Event, Ledger, events
 from provenance_guard.provenance.record import Record
 from provenance_guard.similarity import Verdict
 
@@ -33,6 +36,31 @@ class Admission:
 
     event: Event | None
     failures: tuple[str, ...] = ()
+
+
+@dataclass
+class Session:
+    """A program at work, from its start to its end, as ledgers are told. Between sessions nobody looked."""
+
+    program: str = "command line"
+    id: str = ""
+    _told: set[str] = field(default_factory=set, repr=False)
+
+    def start(self, ledger: Ledger) -> None:
+        """Tell ``ledger`` once. Raises LedgerError."""
+        if ledger.origin not in self._told:
+            self.id = secrets.token_hex(8)
+            ledger.append(events.SESSION_STARTED, {"session": self.id, "program": self.program, **_environment()})
+            self._told.add(ledger.origin)
+
+    def end(self, ledger: Ledger) -> None:
+        """Tell ``ledger``, if it knows of the start. A ledger that cannot be told shows a session without end."""
+        if ledger.origin in self._told:
+            self._told.discard(ledger.origin)
+            try:
+                ledger.append(events.SESSION_ENDED, {"session": self.id})
+            except GuardError as error:
+                logger.warning("the end of the session could not be recorded: %s", error)
 
 
 @dataclass(frozen=True)
@@ -115,6 +143,15 @@ def read_back(path: Path) -> SavedFile:
     """Hash a file that a caller has saved. Raises PictureError, OSError."""
     image = pictures.open_picture(path, animated="first").image
     return SavedFile(path, files.sha256_file(path), pictures.pixel_sha256(image))
+
+
+def _environment() -> dict[str, Json]:
+    return {
+        "provenance_guard": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "system": platform.system(),
+    }
 
 
 class Steps:

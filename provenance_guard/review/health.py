@@ -7,17 +7,23 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Literal
 
 import torch
 
 from provenance_guard import __version__, extras
+from provenance_guard.clock import format_time, utc_now
 from provenance_guard.config import Config
 from provenance_guard.errors import GuardError
+from provenance_guard.gate.quarantine import Quarantine
 from provenance_guard.guard import Guard
-from provenance_guard.ledger import verify_ledger
+from provenance_guard.ledger import Ledger, verify_ledger
+from provenance_guard.review.gaps import describe_gap, find_gaps
 from provenance_guard.signing import Signer
 from provenance_guard.watermark import KeyRing
+
+_RECENTLY = timedelta(days=30)
 
 State = Literal["fine", "note", "problem"]
 
@@ -66,7 +72,8 @@ def _policy(config: Config) -> _Lines:
     if policy.source is None:
         yield "note", f"No policy file: the built-in policy holds (mode {policy.mode!r}, near-copies are not withheld)."
     else:
-        yield "fine", f"{policy.source}: mode {policy.mode!r}, on_error {policy.on_error!r}."
+        told = f"mode {policy.mode!r}, on_error {policy.on_error!r}, previews {policy.previews!r}"
+        yield "fine", f"{policy.source}: {told}, {policy.retry.attempts} further tries."
     if policy.mode != "off" and not policy.screen.references:
         yield "note", "The policy names no reference folder: there is nothing to compare with."
     for folder in policy.screen.references:
@@ -114,6 +121,27 @@ def _ledger(config: Config) -> _Lines:
         yield "problem", problem.sentence
 
 
+def _gaps(config: Config) -> _Lines:
+    if not config.ledger_path.exists():
+        return
+    with Ledger.open_read_only(config.ledger_path) as ledger:
+        gaps = find_gaps(ledger)
+    for event in gaps.found:
+        recent = event.time >= format_time(utc_now() - _RECENTLY)
+        yield "problem" if config.policy.source and recent else "note", describe_gap(event)
+    if gaps.watches:
+        yield "fine", gaps.summary
+
+
+def _quarantine(config: Config) -> _Lines:
+    entries = Quarantine(config.quarantine_path, config.key_directory).entries()
+    closed = [entry for entry in entries if entry.problem]
+    if entries:
+        yield "note", f"{len(entries)} withheld picture(s) wait for a reviewer: python run.py quarantine list"
+    if closed:
+        yield "problem", f"{len(closed)} of them cannot be opened. {closed[0].problem}"
+
+
 def _library(config: Config) -> _Lines:
     folder = config.library_path
     if not folder.exists():
@@ -135,5 +163,7 @@ _EXAMINATIONS: tuple[tuple[str, Callable[[Config], _Lines]], ...] = (
     ("folders", _directories),
     ("keys", _keys),
     ("ledger", _ledger),
+    ("gaps", _gaps),
+    ("quarantine", _quarantine),
     ("library", _library),
 )

@@ -19,6 +19,7 @@ from provenance_guard.ledger.anchors.anchor import Anchor, anchored_digest
 from provenance_guard.ledger.anchors.examination import check_order, examine_checkpoint
 from provenance_guard.ledger.anchors.keeping import kept_anchors
 from provenance_guard.ledger.anchors.testimony import Testimony
+from provenance_guard.review.gaps import gap_findings
 from provenance_guard.review.trust import with_own_trust
 from provenance_guard.review.verdicts import CLOCK_TOLERANCE, Finding, Trust, Verification, independence_finding
 
@@ -35,7 +36,7 @@ def verify_ledger_file(path: Path, guard: Guard, trust: Trust | None = None) -> 
         return Verification(path, (Finding("chain", "fails", str(error)),))
     try:
         with closing(Ledger.open_read_only(path)) as ledger:
-            outside = [*_outside_findings(ledger, trust)]
+            outside = [*_outside_findings(ledger, trust), *gap_findings(ledger)]
             whole = [*_chain_findings(report), *_missed_tokens(ledger, trust)]
     except GuardError as error:  # Damage is told in full by the report; what outsiders said may be beyond reading.
         whole, outside = [*_chain_findings(report)], []

@@ -29,7 +29,7 @@ from provenance_guard.ledger.checkpoint import Checkpoint
 from provenance_guard.ledger.witness import Witness
 from provenance_guard.watermark import Detection
 
-Subject = Literal["content", "record", "chain", "time", "identity", "independence", "labels", "mark"]
+Subject = Literal["content", "record", "chain", "time", "identity", "independence", "labels", "mark", "gaps"]
 Answer = Literal["holds", "fails", "unknown"]
 
 CLOCK_TOLERANCE = timedelta(minutes=5)

@@ -56,6 +56,18 @@ AFFECTING_OPTIONS = (
 )
 """Options that change the picture or its file; those that differ from their defaults are recorded."""
 
+OUTPUT_OPTIONS = (
+    "outdir_samples",
+    "outdir_txt2img_samples",
+    "outdir_img2img_samples",
+    "outdir_extras_samples",
+    "outdir_grids",
+    "outdir_txt2img_grids",
+    "outdir_img2img_grids",
+    "outdir_save",
+)
+"""Options that name folders of pictures."""
+
 
 def has_composite_hook() -> bool:
     """Whether the host has the last hook for one picture before file and gallery; SD.Next has only an earlier one."""
@@ -102,6 +114,16 @@ def is_training() -> bool:
 def is_save_button(p: Any) -> bool:
     """Whether ``p`` is what the Save button makes of the browser's JSON. The host's class for it is local to a function."""
     return type(p).__name__ == "MyObject"
+
+
+def output_folders() -> list[Path]:
+    """Where the host saves pictures."""
+    return [Path(folder).absolute() for key in OUTPUT_OPTIONS if (folder := str(option(key, "") or "").strip())]
+
+
+def last_generation_note() -> Path:
+    """The file that the host writes anew with every generation, whatever becomes of its pictures."""
+    return data_path() / "params.txt"
 
 
 def stopped() -> bool:

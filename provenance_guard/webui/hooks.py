@@ -96,6 +96,10 @@ def _on_app_started(demo: Any, app: Any) -> None:
 
         runtime.warm_up()
         runtime.in_background(sealing.resume)
+    with _reported("take up its post"):
+        from provenance_guard.webui import presence, runtime
+
+        runtime.in_background(presence.begin)
 
 
 def _on_model_loaded(model: Any) -> None:
@@ -109,6 +113,10 @@ def _on_unloaded() -> None:
     """After "Reload UI", or at the end: what waits is finished, and the host gets its functions back."""
     with _reported("finish the files that wait"):
         sealing.flush(30)
+    with _reported("leave its post"):
+        from provenance_guard.webui import presence
+
+        presence.end()
     guards.uninstall()
 
 

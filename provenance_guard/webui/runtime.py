@@ -15,7 +15,7 @@ from provenance_guard.webui import compat, configuration
 
 if TYPE_CHECKING:
     from provenance_guard.config import Config
-    from provenance_guard.guard import Guard
+    from provenance_guard.guard import Guard, Session
     from provenance_guard.provenance import ResourceHasher
 
 logger = logging.getLogger(__name__)
@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 _lock = threading.RLock()
 _guard: Guard | None = None
 _hasher: ResourceHasher | None = None
+_session: Session | None = None
 
 HASHES_FILE = "model-hashes.sqlite3"
 
@@ -38,6 +39,17 @@ def guard() -> Guard:
         if _guard is None or _guard.config != config:
             _guard = _make(config)
         return _guard
+
+
+def session() -> Session:
+    """What the ledger calls this process; one for all guards of it."""
+    global _session
+    from provenance_guard.guard import Session
+
+    with _lock:
+        if _session is None:
+            _session = Session("webui")
+        return _session
 
 
 def hasher() -> ResourceHasher:
@@ -65,7 +77,8 @@ def _make(config: Config) -> Guard:
     from provenance_guard.guard import Guard
 
     # An old guard is left to the threads that still use it.
-    return Guard(config, device=compat.device() if config.settings.device == "auto" else None)
+    device = compat.device() if config.settings.device == "auto" else None
+    return Guard(config, device=device, session=session())
 
 
 def _prepare() -> None:
