@@ -22,7 +22,7 @@ from provenance_guard.provenance.sidecar import SUFFIX, Sidecar, picture_path, r
 from provenance_guard.review.dossier_check import is_dossier, verify_dossier
 from provenance_guard.review.ledger_check import contradiction, verify_ledger_file
 from provenance_guard.review.outside import hear_ledger, hear_sidecar, heard_before
-from provenance_guard.review.records import find_release
+from provenance_guard.review.records import find_file_event, find_release
 from provenance_guard.review.trust import with_own_trust
 from provenance_guard.review.verdicts import (
     Finding,
@@ -170,10 +170,7 @@ class _Examination:
         return Finding("content", "unknown", "There is neither a sidecar nor a ledger entry to compare with.")
 
     def _saved(self) -> Event | None:
-        if not self.ledger or not self.record_id:
-            return None
-        found = self.ledger.events(record_id=self.record_id, type=events.PICTURE_SAVED, newest_first=True)
-        return next(iter(found), None)
+        return find_file_event(self.ledger, self.record_id) if self.ledger and self.record_id else None
 
     def _record(self, release: Event | None) -> Finding:
         if self.sidecar and (check := self.sidecar_check):
