@@ -83,7 +83,7 @@ def describe_detection(detection: Detection | None) -> dict[str, Json]:
         "found": True,
         "payload": detection.payload.hex(),
         "record_id": content.record_id_prefix if content else None,
-        "time": format_time(content.moment) if content else None,
+        "time": format_time(content.moment) if content and content.moment else None,
         "confidence": round(detection.confidence, 3),
         "geometry": asdict(detection.geometry),
     }

@@ -167,7 +167,7 @@ def mark_html(detection: Detection | None) -> str:
     content = Payload.unpack(detection.payload)
     facts = [
         ("Record", f"begins with {content.record_id_prefix}" if content else ""),
-        ("Marked at", f"{content.moment:%Y-%m-%d %H:%M:%S} UTC" if content else ""),
+        ("Marked at", f"{content.moment:%Y-%m-%d %H:%M:%S} UTC" if content and content.moment else ""),
         ("Payload", "" if content else detection.payload.hex()),
         ("Confidence", f"{markup.percent(detection.confidence)} of the code bits arrived (chance is 50 %)"),
         ("Since then", describe_geometry(detection.geometry)),

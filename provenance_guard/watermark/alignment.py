@@ -28,7 +28,7 @@ _STEP_DECAY = 0.6
 
 @dataclass(frozen=True)
 class Aligned:
-    """One tile (128, 128) in its original place and tone, pilots removed.
+    """One tile (128, 128) in its original place and tone.
 
     ``score`` is the pilots' correlation in standard deviations. ``to_tile`` (2, 2) maps received pixel steps (x, y) to tile
     pixel steps; ``shift`` is the tile place (x, y) of the received picture's centre; ``inverted`` tells that tones were.
@@ -64,23 +64,24 @@ def fold(residual: torch.Tensor, to_tile: torch.Tensor) -> torch.Tensor:
 def fold_upright(residual: torch.Tensor) -> torch.Tensor:
     """What ``fold`` gives for the identity, only faster."""
     height, width = residual.shape
-    padded = F.pad(residual, (0, -width % TILE, 0, -height % TILE))
-    tile = padded.reshape(-1, TILE, padded.shape[1] // TILE, TILE).sum((0, 2))
-    return tile.roll((-(height // 2), -(width // 2)), (0, 1))
+    return fold_at_corner(residual).roll((-(height // 2), -(width // 2)), (0, 1))
+
+
+def fold_at_corner(residual: torch.Tensor) -> torch.Tensor:
+    """Sum all of a residual (H, W) into one tile whose corner is the picture's."""
+    padded = F.pad(residual, (0, -residual.shape[1] % TILE, 0, -residual.shape[0] % TILE))
+    return padded.reshape(-1, TILE, padded.shape[1] // TILE, TILE).sum((0, 2))
 
 
 def align(
     tile: torch.Tensor, to_tile: torch.Tensor, pattern: Pattern, turns: list[torch.Tensor], most: int
 ) -> list[Aligned]:
     """The ``most`` likeliest ways, best first, to turn a folded tile by one of ``turns`` (signed permutations) and shift it into
-    place, each with the pilot bins emptied."""
+    place."""
     spectra = torch.fft.fft2(torch.stack([_turned(tile, turn) for turn in turns]))
     fields = _pilot_scores(spectra, pattern.pilots)
     places = _highest(fields.abs(), most)
-    return [
-        _placed(spectra[turn], fields[turn], row, column, pattern, turns[turn] @ to_tile)
-        for turn, row, column in places
-    ]
+    return [_placed(spectra[turn], fields[turn], (row, column), turns[turn] @ to_tile) for turn, row, column in places]
 
 
 def _highest(fields: torch.Tensor, most: int) -> list[tuple[int, int, int]]:
@@ -100,9 +101,8 @@ def _highest(fields: torch.Tensor, most: int) -> list[tuple[int, int, int]]:
     ]
 
 
-def _placed(
-    spectrum: torch.Tensor, field: torch.Tensor, row: int, column: int, pattern: Pattern, to_tile: torch.Tensor
-) -> Aligned:
+def _placed(spectrum: torch.Tensor, field: torch.Tensor, place: tuple[int, int], to_tile: torch.Tensor) -> Aligned:
+    row, column = place
     inverted = bool(field[row, column] < 0)
     place_y = row + _parabola(field[:, column], row)
     place_x = column + _parabola(field[row], column)
@@ -111,7 +111,7 @@ def _placed(
     moved = spectrum * torch.polar(torch.ones_like(phase), phase)
     sign = -1.0 if inverted else 1.0
     return Aligned(
-        tile=sign * torch.fft.ifft2(pattern.without_pilots(moved)).real,
+        tile=sign * torch.fft.ifft2(moved).real,
         score=float(field[row, column].abs()),
         to_tile=to_tile,
         shift=(-place_x % TILE, -place_y % TILE),

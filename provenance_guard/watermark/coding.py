@@ -73,11 +73,11 @@ class _Trellis:
                 before[:] = before.reshape(1 << _ROWS, -1).T.reshape(-1)
             pairs = (1 << step % _ROWS, 2, -1)
             even, odd = before.reshape(pairs)[:, 0], before.reshape(pairs)[:, 1]
-            branch = branch.reshape(even.shape)
+            signs = branch.reshape(even.shape)
             zero, one = after.reshape(pairs)[:, 0], after.reshape(pairs)[:, 1]
             # Every generator has both end taps, so the oldest and the newest bit each turn the sign of the whole branch.
-            np.maximum(even + branch, odd - branch, out=zero)
-            np.maximum(even - branch, odd + branch, out=one)
+            np.maximum(even + signs, odd - signs, out=zero)
+            np.maximum(even - signs, odd + signs, out=one)
 
     def trace_back(self, leaves: tuple[int, ...]) -> tuple[Bits, Soft]:
         """Bits of the best path that takes the losing branch at the steps ``leaves``, and what losing would cost at each step."""

@@ -22,7 +22,7 @@ from provenance_guard.watermark.alignment import (
 )
 from provenance_guard.watermark.canvas import Box, Canvas
 from provenance_guard.watermark.keys import Key
-from provenance_guard.watermark.pattern import Pattern, pattern_of
+from provenance_guard.watermark.pattern import EMPHASES, Pattern, pattern_of
 from provenance_guard.watermark.payload import PROFILES, PayloadCipher, Profile, from_bits, profile_for, to_bits
 from provenance_guard.watermark.whitening import residual
 
@@ -31,7 +31,6 @@ SMALLEST_SIDE = 64
 
 MOST_WINDOWS = 3
 _WINDOW = 1536  # Pixels: of a larger picture up to three parts of this side are searched.
-LIST_SIZE = 8
 
 
 @dataclass(frozen=True)
@@ -49,14 +48,27 @@ SEARCHES = (
     Search(sync.stretched, (slice(0, 4),), 2),
 )
 
-_PLACES = 4  # Of each folded tile so many places of the pilots are looked at.
+_PLACES = 4  # Of each folded tile so many places of the pilots are looked at,
+_UPRIGHT_PLACES = 16  # of the upright one, which costs least, some more.
 _DECODES = 3  # Of each group so many tiles are decoded.
 
-MOST_CHECKS = MOST_WINDOWS * (1 + sum(len(search.groups) for search in SEARCHES)) * _DECODES * LIST_SIZE
-"""Messages that may be put to the check per picture and key: times 2**-40 this bounds a wrong answer below 1e-9."""
+_GROUPS = 2 + sum(len(search.groups) for search in SEARCHES)
+MOST_CHECKS = MOST_WINDOWS * _GROUPS * _DECODES * max(profile.list_size for profile in PROFILES)
+"""Messages that may be put to the check of a long profile per picture and key. Times 2**-40 it bounds below 1e-9 that a mark
+which is there is read wrongly."""
+
+MOST_READINGS = (
+    MOST_WINDOWS
+    * len(EMPHASES)
+    * (_UPRIGHT_PLACES + _PLACES * sum(len(search.groups) * search.folds for search in SEARCHES))
+)
+"""Readings of votes per picture, key and profile."""
+
+_CHANCE = 1e-10
+"""How probably a picture without a mark of any known key may be taken for one with a mark, in each profile."""
 
 _LEAST_ENERGY = 3.0  # Standard deviations of the refined pilots' energy; below it a guess is not followed.
-_LEAST_AGREEMENT = 2.0  # Standard deviations of the votes' agreement; what can be decoded has more than 4.
+_LEAST_AGREEMENT = 3.0  # Standard deviations of the votes' agreement; what can be decoded has more than 4.
 _HALF_TURNS = [torch.eye(2), -torch.eye(2)]
 
 
@@ -127,7 +139,9 @@ class Evidence:
         pattern = pattern_of(key)
         upright = torch.eye(2)
         for number, plane in self.residuals():
-            yield align(fold_upright(plane), upright, pattern, signed_permutations(), _PLACES)
+            tiles = align(fold_upright(plane), upright, pattern, signed_permutations(), _UPRIGHT_PLACES)
+            yield tiles[:_PLACES]
+            yield tiles[_PLACES:]
             for search in SEARCHES:
                 guesses = search.look(self.spectrum(number), pattern, search.groups[-1].stop)
                 for group in search.groups:
@@ -149,25 +163,45 @@ class Evidence:
         return tiles
 
 
-def find(evidence: Evidence, key: Key) -> Detection | None:
-    """The first mark of this key that passes its check, or None."""
-    return next(filter(None, (read(tiles, key) for tiles in evidence.groups(key))), None)
+def find(evidence: Evidence, key: Key, known_keys: int = 1) -> Detection | None:
+    """The first mark of this key that passes its checks, or None. ``known_keys`` is how many keys are tried on the picture."""
+    return next(filter(None, (read(tiles, key, known_keys) for tiles in evidence.groups(key))), None)
 
 
-def read(tiles: list[Aligned], key: Key) -> Detection | None:
+def read(tiles: list[Aligned], key: Key, known_keys: int = 1) -> Detection | None:
     """Decode the most promising of some tiles, under the profiles whose votes agree."""
+    if not tiles:
+        return None
     pattern, cipher = pattern_of(key), _cipher_of(key)
-    readings = [(pattern.votes(tile.tile, profile), tile, profile) for tile in tiles for profile in PROFILES]
+    planes = torch.stack([tile.tile for tile in tiles])
+    readings = [
+        (votes, tile, profile)
+        for profile in PROFILES
+        for tile, of_tile in zip(tiles, pattern.readings(planes, profile), strict=True)
+        for votes in of_tile
+    ]
     readings.sort(key=lambda reading: -reading[0].agreement)
     for votes, aligned, profile in readings[:_DECODES]:
         if votes.agreement < _LEAST_AGREEMENT:
             break
-        for bits in coding.decode(votes.soft, LIST_SIZE):
+        for bits in coding.decode(votes.soft, profile.list_size):
+            code = coding.encode(bits)
             payload = profile.unseal(from_bits(bits), cipher)
-            if payload is not None:
-                agreement = float(np.mean(np.sign(votes.soft) == coding.encode(bits)))
+            if payload is not None and votes.score(code) >= least_score(profile, known_keys):
+                agreement = float(np.mean(np.sign(votes.soft) == code))
                 return Detection(payload, agreement, _geometry(aligned), key.id, profile.name)
     return None
+
+
+@lru_cache(maxsize=64)
+def least_score(profile: Profile, known_keys: int) -> float:
+    """The correlation with a codeword, in standard deviations, that a picture without a mark does not reach.
+
+    The signs of the coefficients are keyed, so a given codeword reaches z with a probability of at most exp(-z**2 / 2)
+    (Hoeffding, J. Am. Stat. Assoc. 58, 1963), whatever the picture. Times all codewords that pass the check, all readings and all
+    keys that leaves ``_CHANCE``.
+    """
+    return math.sqrt(2 * (profile.free_bits * math.log(2) + math.log(MOST_READINGS * known_keys / _CHANCE)))
 
 
 def claimed_score(evidence: Evidence, key: Key, payload: bytes) -> float:

@@ -25,7 +25,7 @@ TILE = 128
 """Side of the tile in pixels."""
 
 PILOTS = 32
-PILOT_SHARE = 0.3
+PILOT_SHARE = 0.18
 """Part of the pattern's power that the pilots get."""
 
 _PILOT_BAND = (0.06, 0.22)  # Cycles a pixel: above most of a picture's energy, below what JPEG and shrinking remove.
@@ -38,6 +38,16 @@ _FREQUENCIES = sorted(
 _ROWS = [row for row, _ in _FREQUENCIES]
 _COLUMNS = [column for _, column in _FREQUENCIES]
 _BLOCKS = (TILE // BLOCK) ** 2
+_RADII = np.array([math.hypot(*pair) for pair in _FREQUENCIES])
+
+EMPHASES = np.stack(
+    [
+        np.select([_RADII < 2.9, _RADII < 3.9], [1.0, middle], high)
+        for middle, high in ((1.0, 1.0), (0.6, 0.15), (0.25, -0.8))
+    ]
+).astype(np.float32)
+"""Weights of the message's frequencies (low, middle, high): as the mark was made; after blurring, shrinking and coarse JPEG;
+after a wide median or box filter, which turns the high ones over."""
 
 IntArray = npt.NDArray[np.int64]
 
@@ -65,11 +75,12 @@ class Pilots:
 
 @dataclass(frozen=True)
 class Layout:
-    """Which code bit each message coefficient carries, and with which sign: both shaped (frequencies, blocks)."""
+    """Which code bit each message coefficient carries, and with which sign: both shaped (frequencies, blocks). ``voters``
+    (code bits, most voters) lists the coefficients of each bit; a place that is left over holds their number."""
 
     positions: IntArray
     signs: npt.NDArray[np.float32]
-    code_length: int
+    voters: IntArray
 
 
 @dataclass(frozen=True)
@@ -81,15 +92,9 @@ class Votes:
     agreement: float
     energy: float
 
-    @classmethod
-    def of(cls, votes: npt.NDArray[np.float32], layout: Layout) -> Votes:
-        """Sum single votes (frequencies, blocks) bit by bit."""
-        positions, values = layout.positions.ravel(), votes.ravel()
-        sums, squares, fourths = (np.bincount(positions, values**power, layout.code_length) for power in (1, 2, 4))
-        # Products of two votes for a bit are positive on average under the mark; the signs are keyed, so otherwise they are not.
-        spread = math.sqrt(2 * float((squares**2 - fourths).sum())) + 1e-12
-        agreement = float((sums**2 - squares).sum()) / spread
-        return cls(sums.astype(np.float32), agreement, float(squares.sum()))
+    def score(self, code: coding.Soft) -> float:
+        """The votes' correlation with a codeword, in standard deviations of what keyed signs give without it."""
+        return float(self.soft @ code) / math.sqrt(self.energy + 1e-12)
 
 
 class Pattern:
@@ -100,10 +105,9 @@ class Pattern:
         self.pilots = _draw_pilots(key)
         self._pilot_tile = self.pilots.tile()
 
-    def tile(self, message: coding.Bits, profile: Profile) -> torch.Tensor:
-        """The tile (128, 128), root mean square 1, that carries ``message`` in a profile's layout."""
-        data = self.data_tile(coding.encode(message), profile)
-        return math.sqrt(1 - PILOT_SHARE) * data + math.sqrt(PILOT_SHARE) * self._pilot_tile
+    def tile(self, code: coding.Soft, profile: Profile) -> torch.Tensor:
+        """The tile (128, 128), root mean square 1, that carries a codeword, or any weights of its bits, in a profile's layout."""
+        return math.sqrt(1 - PILOT_SHARE) * self.data_tile(code, profile) + math.sqrt(PILOT_SHARE) * self._pilot_tile
 
     def data_tile(self, code: coding.Soft, profile: Profile) -> torch.Tensor:
         """The part of the tile that carries a codeword: no pilots, root mean square 1."""
@@ -112,23 +116,32 @@ class Pattern:
         side = TILE // BLOCK
         coefficients = torch.zeros(side, side, BLOCK, BLOCK)
         coefficients[:, :, _ROWS, _COLUMNS] = values.T.reshape(side, side, -1)
-        spectrum = torch.fft.fft2(inverse_block_dct(coefficients))
-        tile = torch.fft.ifft2(self.without_pilots(spectrum)).real
+        tile = self.without_pilots(inverse_block_dct(coefficients))
         return tile / tile.square().mean().sqrt()
 
     def votes(self, tile: torch.Tensor, profile: Profile) -> Votes:
-        """What an aligned tile that is free of pilots says about the code bits."""
-        layout = layout_of(self.key, profile)
-        coefficients = block_dct(tile.cpu())[:, :, _ROWS, _COLUMNS].reshape(_BLOCKS, -1).T
-        return Votes.of(coefficients.numpy() * layout.signs, layout)
+        """What an aligned tile says about the code bits."""
+        return self.readings(tile[None], profile)[0][0]
 
-    def without_pilots(self, spectrum: torch.Tensor) -> torch.Tensor:
-        """The spectrum (128, 128) of a tile with the pilots' bins emptied."""
-        spectrum = spectrum.clone()
+    def readings(self, tiles: torch.Tensor, profile: Profile) -> list[list[Votes]]:
+        """What aligned tiles (n, 128, 128) say about the code bits: of each tile one reading for each of ``EMPHASES``."""
+        layout = layout_of(self.key, profile)
+        coefficients = block_dct(self.without_pilots(tiles).cpu())[..., _ROWS, _COLUMNS].reshape(
+            len(tiles), _BLOCKS, -1
+        )
+        signed = coefficients.transpose(1, 2).numpy() * layout.signs
+        emphasised = (signed[:, None] * EMPHASES[:, :, None]).reshape(-1, signed[0].size)
+        ordered = np.pad(emphasised, ((0, 0), (0, 1)))[:, layout.voters]
+        votes = [Votes(soft, agreement, energy) for soft, agreement, energy in zip(*_counted(ordered), strict=True)]
+        return [votes[start : start + len(EMPHASES)] for start in range(0, len(votes), len(EMPHASES))]
+
+    def without_pilots(self, tile: torch.Tensor) -> torch.Tensor:
+        """Tiles (..., 128, 128) with the pilots' Fourier bins emptied."""
+        spectrum = torch.fft.fft2(tile)
         columns, rows = torch.from_numpy(self.pilots.waves.T % TILE)
         spectrum[..., rows, columns] = 0
         spectrum[..., -rows % TILE, -columns % TILE] = 0
-        return spectrum
+        return torch.fft.ifft2(spectrum).real
 
 
 @lru_cache(maxsize=16)
@@ -148,7 +161,28 @@ def layout_of(key: Key, profile: Profile) -> Layout:
     ranks = np.argsort(np.argsort(block_draws, axis=1, kind="stable"), axis=1, kind="stable")
     turns = ranks + _BLOCKS * np.arange(count)[:, None]
     signs = 1 - 2 * (sign_draws & 1).astype(np.float32)
-    return Layout(code_order[turns % code_length], signs, code_length)
+    positions = code_order[turns % code_length]
+    return Layout(positions, signs, _voters(positions.ravel(), code_length))
+
+
+def _voters(positions: IntArray, code_length: int) -> IntArray:
+    order = np.argsort(positions, kind="stable")
+    counts = np.bincount(positions, minlength=code_length)
+    voters = np.full((code_length, counts.max()), len(positions))
+    bits = positions[order]
+    voters[bits, np.arange(len(positions)) - (np.cumsum(counts) - counts)[bits]] = order
+    return voters
+
+
+def _counted(
+    ordered: npt.NDArray[np.float32],
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Sums, agreement and energy of votes (readings, code bits, voters)."""
+    squared = ordered * ordered
+    sums, squares, fourths = ordered.sum(2), squared.sum(2), (squared * squared).sum(2)
+    # Products of two votes for a bit are positive on average under the mark; the signs are keyed, so otherwise they are not.
+    spread = np.sqrt(2 * (squares * squares - fourths).sum(1)) + 1e-12
+    return sums, (sums * sums - squares).sum(1) / spread, squares.sum(1)
 
 
 def keyed_integers(key: Key, purpose: str, count: int) -> IntArray:

@@ -24,7 +24,7 @@ _FEWEST_PILOTS = 8
 _NEIGHBOURHOOD = 9
 _UPRIGHT_ROWS = 3
 _UPRIGHT_BONUS = 1.5  # Most pictures are not turned at all: a prior, in standard deviations.
-_MOST_STRETCH = 0.13
+_MOST_STRETCH = 0.42
 _STRETCH_SCALES = (0.4, 2.2)
 
 

@@ -5,30 +5,29 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from provenance_guard.watermark.perceptual import blur
+from provenance_guard.watermark.perceptual import blur, detail_of
 
-_MEAN_SIGMA, _DEVIATION_SIGMA = 2.0, 1.5
-_DEVIATION_FLOOR = 3.0  # Levels: about the noise that rounding and JPEG leave in flat areas.
-_CLIP = 3.0
+_DEVIATION_SIGMA = 1.5
+DEVIATION_FLOOR = 4.0  # Levels: about the noise that rounding and JPEG leave in flat areas.
 _CELL = 3
-_SPECTRUM_FLOOR = 0.05
+_SPECTRUM_FLOOR = 0.2
 _OUTLIER = 3.0
 
 
 def residual(luma: torch.Tensor) -> torch.Tensor:
     """The whitened plane (H, W), mean square 1, of a luma plane (H, W) in levels.
 
-    Subtracts the local mean and clips what stands out. Then divides by the local variance, not the deviation: the mark is about
-    equally strong everywhere, so this weighs each place by how clearly it speaks (a matched filter). Last, flattens the spectrum
-    against a local average from which peaks (the pilots among them) are kept out.
+    Subtracts the local mean. Then divides by the local variance, not the deviation: the mark is about equally strong everywhere,
+    so this weighs each place by how clearly it speaks (a matched filter). Last, flattens the spectrum against a local average
+    from which peaks (the pilots among them) are kept out.
     """
-    detail = luma - blur(luma, _MEAN_SIGMA)
-    deviation = blur(detail.square(), _DEVIATION_SIGMA).clamp(min=0).sqrt() + _DEVIATION_FLOOR
-    weighed = (detail / deviation).clamp(-_CLIP, _CLIP) / deviation
+    detail = detail_of(luma)
+    deviation = blur(detail.square(), _DEVIATION_SIGMA).clamp(min=0).sqrt() + DEVIATION_FLOOR
+    weighed = detail / deviation.square()
     spectrum = torch.fft.rfft2(weighed)
-    power = _smooth_power(spectrum.abs().square())
-    floor = _SPECTRUM_FLOOR * power.median() + 1e-12
-    white = torch.fft.irfft2(spectrum / (power + floor).sqrt(), s=weighed.shape)
+    power = _smooth_power(spectrum.real.square() + spectrum.imag.square())
+    floor = _SPECTRUM_FLOOR * power[::_CELL, ::_CELL].median() + 1e-12
+    white = torch.fft.irfft2(spectrum * (power + floor).rsqrt(), s=weighed.shape)
     return white / (white.square().mean().sqrt() + 1e-9)
 
 
