@@ -33,6 +33,13 @@ def sign_head(connection: sqlite3.Connection, origin: str, size: int, signer: Si
     return Checkpoint.sign(origin, size, merkle.tree_root(size, tables.node_reader(connection)), signer)
 
 
+def sign_and_store(connection: sqlite3.Connection, origin: str, size: int, signer: Signer) -> Checkpoint:
+    """Sign the tree over the first ``size`` events, and keep that."""
+    checkpoint = sign_head(connection, origin, size, signer)
+    store_checkpoint(connection, checkpoint)
+    return checkpoint
+
+
 def store_checkpoint(connection: sqlite3.Connection, checkpoint: Checkpoint) -> None:
     """Keep a checkpoint of a size that has none yet."""
     row = (checkpoint.size, format_time(utc_now()), checkpoint.text())

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -98,9 +99,7 @@ class Ledger:
             latest = tables.latest_checkpoint(connection)
             if size == 0 or (latest and latest.size == size):
                 return latest
-            checkpoint = heads.sign_head(connection, self.origin, size, self.signer)
-            heads.store_checkpoint(connection, checkpoint)
-            return checkpoint
+            return heads.sign_and_store(connection, self.origin, size, self.signer)
 
     def checkpoint_when_due(self) -> Checkpoint | None:
         """Sign the tree when events have waited for it long enough, or are enough; None when not.
@@ -111,9 +110,7 @@ class Ledger:
             size = tables.event_count(connection)
             if self.signer is None or not heads.checkpoint_due(connection, size):
                 return None
-            checkpoint = heads.sign_head(connection, self.origin, size, self.signer)
-            heads.store_checkpoint(connection, checkpoint)
-            return checkpoint
+            return heads.sign_and_store(connection, self.origin, size, self.signer)
 
     def add_signatures(self, note: str) -> Checkpoint:
         """Take over the signatures that others put below an exported checkpoint of this ledger; returns it with all of them.
@@ -185,10 +182,9 @@ class Ledger:
         another, of a record, of a type. What others append meanwhile may or may not be among them. Raises LedgerError at a
         damaged event."""
         filters: list[Filter] = []
-        if since is not None:
-            filters += self._since(format_time(since))
-        if until is not None:
-            filters += self._until(format_time(until))
+        with self._use() as connection:
+            filters += selection.since(connection, format_time(since)) if since else []
+            filters += selection.until(connection, format_time(until)) if until else []
         if record_id is not None:
             filters.append(("record_id = ?", record_id))
         if type is not None:
@@ -229,18 +225,25 @@ class Ledger:
 
         The first search in a large ledger takes long, because it makes the index. Erased and damaged events are not found.
         """
+        return [*islice(self.search_all(text, filters, since=since, until=until), limit)]
+
+    def search_all(
+        self,
+        text: str = "",
+        filters: Filters | None = None,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Iterator[Event]:
+        """As ``search``, without a limit: events as they are found."""
         low, high = (format_time(moment) if moment else None for moment in (since, until))
-        found: list[Event] = []
         with SearchIndex.open(self.path, self.origin) as index:
             self._bring_up_to_date(index)
             for seq in index.find(text, filters, since=low, until=high):
-                if len(found) >= limit:
-                    break
                 with suppress(LedgerError):
                     event = self.event(seq)
                     if (low or "") <= event.time < (high or "~"):
-                        found.append(event)
-        return found
+                        yield event
 
     # The tree
 
@@ -350,7 +353,7 @@ class Ledger:
         appended = self._write(connection, [*key_event, *wanted])
         size = appended[-1].seq + 1
         if self.signer and heads.checkpoint_due(connection, size):
-            heads.store_checkpoint(connection, heads.sign_head(connection, self.origin, size, self.signer))
+            heads.sign_and_store(connection, self.origin, size, self.signer)
         return appended[len(key_event) :]
 
     def _write(self, connection: sqlite3.Connection, new_events: Sequence[NewEvent]) -> list[Event]:
@@ -381,14 +384,6 @@ class Ledger:
         if any(events.read_event(row[0]).body.get("public_key") == public_key for row in rows):
             return []
         return [NewEvent(events.KEY_ADDED, {"origin": self.origin, "public_key": public_key})]
-
-    def _since(self, time: str) -> list[Filter]:
-        with self._use() as connection:
-            return selection.since(connection, time)
-
-    def _until(self, time: str) -> list[Filter]:
-        with self._use() as connection:
-            return selection.until(connection, time)
 
     def _bring_up_to_date(self, index: SearchIndex) -> None:
         last = index.last_indexed(self._holds)

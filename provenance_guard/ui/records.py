@@ -12,9 +12,15 @@ from typing import Any
 from provenance_guard.errors import LedgerError
 from provenance_guard.guard import Guard
 from provenance_guard.ledger import Event, Ledger
-from provenance_guard.ledger.events import PICTURE_SAVED
 from provenance_guard.ledger.opening import opened_body
-from provenance_guard.review.records import RECORD_EVENTS, complete_record_id, describe_mark, find_release
+from provenance_guard.review.records import (
+    FILE_EVENTS,
+    RECORD_EVENTS,
+    complete_record_id,
+    describe_mark,
+    find_file_event,
+    find_release,
+)
 
 PAGE_SIZE = 25
 MOST_HITS = 2000
@@ -92,7 +98,7 @@ def read_story(guard: Guard, prefix: str) -> Story:
         record_id = complete_record_id(ledger, prefix)
         events = tuple(ledger.events(record_id=record_id))
         passed = next((event for event in events if event.type in RECORD_EVENTS), events[0])
-        saved = next((event for event in reversed(events) if event.type == PICTURE_SAVED), None)
+        saved = next((event for event in reversed(events) if event.type in FILE_EVENTS), None)
         return Story(
             record_id=record_id,
             record=_record(passed),
@@ -109,15 +115,17 @@ def _newest_first(ledger: Ledger) -> Iterable[Event]:
 
 def _search(ledger: Ledger, text: str) -> Iterator[Event]:
     """The releases of the pictures of which any event was found, the newest hit first."""
-    hits = ledger.search(text, limit=MOST_HITS)
-    for record_id in dict.fromkeys(event.record_id for event in hits if event.record_id):
-        if (release := find_release(ledger, record_id)) is not None:
-            yield release
+    seen: set[str] = set()
+    for hit in islice(ledger.search_all(text), MOST_HITS):
+        if hit.record_id and hit.record_id not in seen:
+            seen.add(hit.record_id)
+            if (release := find_release(ledger, hit.record_id)) is not None:
+                yield release
 
 
 def _saved_name(ledger: Ledger, release: Event) -> str:
-    saved = ledger.events(record_id=release.record_id, type=PICTURE_SAVED, newest_first=True, limit=1)
-    return next((str(opened_body(event).get("file_name", "")) for event in saved), "")
+    saved = find_file_event(ledger, release.record_id or "")
+    return str(opened_body(saved).get("file_name", "")) if saved else ""
 
 
 def _entry(event: Event, saved_name: str) -> Entry:

@@ -201,7 +201,7 @@ class TestCheck:
     def test_a_changed_sidecar_is_told(self, guard: Guard, copy: Path, sidecar: Path, tmp_path: Path) -> None:
         changed = tmp_path / sidecar.name
         envelope = json.loads(sidecar.read_text("utf-8"))
-        statement = base64.b64decode(envelope["payload"]).replace(b"copy.png", b"other.pn", 1)
+        statement = base64.b64decode(envelope["payload"]).replace(b'"action"', b'"acting"', 1)
         envelope["payload"] = base64.b64encode(statement).decode("ascii")
         changed.write_text(json.dumps(envelope), "utf-8")
         assert "fails" in words(check.check_uploads(lambda: guard, upload(copy, changed)).verification)
