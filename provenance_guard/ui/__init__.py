@@ -23,13 +23,14 @@ def add_page(guard_provider: Callable[[], Guard], *, extra_checks: Callable[[], 
     """Add the panels to the Gradio ``Blocks`` that is being built.
 
     ``guard_provider`` is asked at every use, so that it may give another guard after a change of settings; what it raises
-    is shown in the panel. ``extra_checks`` adds lines to the Health panel (what a host knows about itself).
+    is shown in the panel. The page is taken for one that several people may open, as a host's tab is: kept pictures are shown
+    to the policy's reviewers only. ``extra_checks`` adds lines to the Health panel (what a host knows about itself).
     Raises ExtraMissingError without Gradio.
     """
     extras.require("gradio", purpose=_PURPOSE)
     from provenance_guard.ui import page
 
-    page.add_panels(guard_provider, extra_checks or (lambda: ()))
+    page.add_panels(guard_provider, extra_checks or (lambda: ()), shared=True)
 
 
 def launch(guard: Guard, *, port: int = 7870, open_browser: bool = True) -> None:

@@ -31,6 +31,8 @@ NOTHING = (
 ACTIONS: dict[str, tuple[State, str]] = {
     "allow": ("fine", "allowed"),
     "warn": ("note", "warned"),
+    "retry": ("note", "made again"),
+    "quarantine": ("problem", "kept for review"),
     "block": ("problem", "withheld"),
 }
 LEVELS: dict[str, tuple[State, str]] = {
@@ -182,7 +184,7 @@ def _row(entry: Entry) -> tuple[str, ...]:
         name,
         markup.badge(*LEVELS.get(entry.level, ("note", entry.level or "not compared"))),
         markup.badge(*ACTIONS.get(entry.action, ("note", entry.action or "none"))),
-        markup.badge(_MARKS[entry.mark], entry.mark) if entry.action != "block" else "none",
+        markup.badge(_MARKS[entry.mark], entry.mark) if entry.action in ("allow", "warn") else "none",
         markup.badge("problem", str(entry.failures)) if entry.failures else "0",
     )
 

@@ -64,7 +64,7 @@ def build_app(guard: Guard) -> FastAPI:
     """The page as an application for any ASGI server."""
     with gr.Blocks(title=TITLE, theme=_theme(), css=_style(), analytics_enabled=False) as blocks:
         gr.HTML(f'<h1 class="provenance-guard-title">{TITLE}</h1>')
-        page.add_panels(lambda: guard, lambda: ())
+        page.add_panels(lambda: guard, lambda: (), shared=False)
     blocks.show_api = False
     blocks.queue(api_open=False)
     app: FastAPI = gr.mount_gradio_app(FastAPI(docs_url=None, redoc_url=None, openapi_url=None), blocks, path="/")
