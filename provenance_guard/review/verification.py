@@ -303,9 +303,9 @@ class _Examination:
             return Finding("mark", "holds", f"The picture carries the mark {self.detection.payload.hex()}.")
         if self.record_id and not self.record_id.startswith(payload.record_id_prefix):
             return Finding("mark", "fails", f"The mark names another record ({payload.record_id_prefix}...).")
-        moment = payload.moment.strftime("%Y-%m-%d %H:%M UTC")
+        moment = f", {payload.moment:%Y-%m-%d %H:%M UTC}" if payload.moment else ""
         return Finding(
-            "mark", "holds", f"The picture carries the mark of record {payload.record_id_prefix}..., {moment}."
+            "mark", "holds", f"The picture carries the mark of record {payload.record_id_prefix}...{moment}."
         )
 
 
