@@ -34,6 +34,7 @@ VERBS = (
     "detect",
     "index",
     "library",
+    "quarantine",
     "log",
     "show",
     "verify",

@@ -112,7 +112,7 @@ def _verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser], name: str,
 
 
 def _quarantine(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", choices=("list", "show", "release", "destroy"))
+    parser.add_argument("action", choices=("list", "show", "release", "destroy"), help="what to do with them")
     parser.add_argument("record", nargs="?", default="", metavar="RECORD", help="record id, or its first characters")
     parser.add_argument(
         "--out",
