@@ -19,7 +19,9 @@ from provenance_guard.guard import Guard
 from provenance_guard.ledger import verify_proof
 from provenance_guard.provenance.sidecar import Sidecar, read_sidecar
 from provenance_guard.review.manifest import MANIFEST, is_inside, not_a_dossier, read_manifest
-from provenance_guard.review.verdicts import Finding, Trust, Verification
+from provenance_guard.review.outside import claimed_time, hear_sidecar
+from provenance_guard.review.trust import with_own_trust
+from provenance_guard.review.verdicts import Finding, Trust, Verification, independence_finding, time_finding
 from provenance_guard.signing import key_id
 
 MAX_FILES = 10_000
@@ -49,10 +51,10 @@ class _Examination:
         self.path = path
         self.folder = folder
         self.guard = guard
-        self.trust = trust
+        self.trust = with_own_trust(trust, guard)
         self.verify_picture = verify_picture
         self.envelope, self.statement = read_manifest(folder / MANIFEST)
-        self.signer = self.envelope.signing_key((trust or Trust()).keys.values())
+        self.signer = self.envelope.signing_key(self.trust.keys.values())
         self.keys = {self.signer} if self.signer else set()
 
     def run(self) -> Verification:
@@ -109,7 +111,7 @@ class _Examination:
         except SidecarError as error:
             yield Finding("record", "fails", str(error))
             return
-        if key := sidecar.envelope.signing_key((self.trust or Trust()).keys.values()):
+        if key := sidecar.envelope.signing_key(self.trust.keys.values()):
             self.keys.add(key)
             if part["role"] == "subject" and self.signer and key != self.signer:
                 told = f"The dossier was put together with key {key_id(self.signer)[:16]}, the record signed with key {key_id(key)[:16]}."
@@ -122,7 +124,7 @@ class _Examination:
             yield from self._check_sidecar_alone(sidecar)
 
     def _check_sidecar_alone(self, sidecar: Sidecar) -> Iterator[Finding]:
-        check = sidecar.verify((self.trust or Trust()).keys)
+        check = sidecar.verify(self.trust.keys)
         yield Finding(
             "content", "unknown", f"The picture is not in the dossier; its file has SHA-256 {sidecar.file_sha256}."
         )
@@ -132,6 +134,9 @@ class _Examination:
             yield Finding("record", "fails", "A private field in the sidecar does not fit its commitment.")
         else:
             yield Finding("record", "holds", "The sidecar is as it was signed.")
+        heard, problems = hear_sidecar(sidecar, self.trust)
+        yield from problems or [independence_finding(heard)]
+        yield time_finding(heard, claimed_time(sidecar))
 
     def _check_events(self, part: Mapping[str, Any]) -> Iterator[Finding]:
         if not part["events"] or not (path := self.folder / part["events"]).is_file():

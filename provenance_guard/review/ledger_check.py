@@ -6,7 +6,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from datetime import datetime, timedelta
+from datetime import timedelta
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from provenance_guard.ledger.anchors.examination import check_order, examine_che
 from provenance_guard.ledger.anchors.keeping import kept_anchors
 from provenance_guard.ledger.anchors.testimony import Testimony
 from provenance_guard.review.gaps import gap_findings
+from provenance_guard.review.outside import read_time
 from provenance_guard.review.trust import with_own_trust
 from provenance_guard.review.verdicts import CLOCK_TOLERANCE, Finding, Trust, Verification, independence_finding
 
@@ -138,7 +139,7 @@ def _contradicted_clocks(ledger: Ledger, good: Sequence[Testimony]) -> Iterator[
 
 def _clocks_ahead(ledger: Ledger, good: Sequence[Testimony]) -> Iterator[str]:
     for entry in good:
-        moment = _time_of(ledger.event(entry.size - 1))
+        moment = read_time(ledger.event(entry.size - 1).time)
         if moment and entry.time and moment > entry.time + CLOCK_TOLERANCE:
             ahead = _told(moment - entry.time)
             yield f"Event {entry.size - 1} was written by a clock that was {ahead} ahead: {entry.sentence}"
@@ -173,14 +174,6 @@ def _identity_finding(report: LedgerReport, trust: Trust) -> Finding:
     if report.signed_size:
         return Finding("identity", "holds", f"The checkpoints are signed with a key that you know ({names}).")
     return Finding("identity", "unknown", f"No checkpoint is signed with a key that you know ({names}).")
-
-
-def _time_of(event: Event) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(event.time.replace("Z", "+00:00"))
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else None
 
 
 def _told(span: timedelta) -> str:

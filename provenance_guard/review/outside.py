@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from itertools import islice
@@ -35,6 +36,21 @@ def hear_sidecar(sidecar: Sidecar, trust: Trust) -> tuple[list[Testimony], list[
         told = "The evidence from outside is about a checkpoint that another key signed than the sidecar."
         return [], [Finding("independence", "fails", told)]
     return hear(evidence, trust), []
+
+
+def claimed_time(sidecar: Sidecar) -> datetime | None:
+    """When the record was made by its writer's own clock, as the sidecar tells."""
+    holder = sidecar.predicate.get("record", sidecar.predicate)
+    return read_time(holder.get("time")) if isinstance(holder, Mapping) else None
+
+
+def read_time(told: object) -> datetime | None:
+    """A time as records and events tell it (RFC 3339); None when it is none."""
+    try:
+        moment = datetime.fromisoformat(told.replace("Z", "+00:00")) if isinstance(told, str) else None
+    except ValueError:
+        return None
+    return moment if moment and moment.tzinfo else None
 
 
 def hear_ledger(ledger: Ledger, seqs: list[int], trust: Trust) -> list[Testimony]:

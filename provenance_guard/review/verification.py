@@ -21,7 +21,7 @@ from provenance_guard.ledger.proof import Proof
 from provenance_guard.provenance.sidecar import SUFFIX, Sidecar, picture_path, read_sidecar, sidecar_path
 from provenance_guard.review.dossier_check import is_dossier, verify_dossier
 from provenance_guard.review.ledger_check import contradiction, verify_ledger_file
-from provenance_guard.review.outside import hear_ledger, hear_sidecar, heard_before
+from provenance_guard.review.outside import claimed_time, hear_ledger, hear_sidecar, heard_before, read_time
 from provenance_guard.review.records import find_file_event, find_release
 from provenance_guard.review.trust import with_own_trust
 from provenance_guard.review.verdicts import (
@@ -275,14 +275,9 @@ class _Examination:
 
     def _claimed_time(self, release: Event | None) -> datetime | None:
         """What the writer's clock said: by the ledger at hand, or by the record in the sidecar."""
-        told: Any = release.time if release else None
-        if told is None and self.sidecar:
-            told = self.sidecar.predicate.get("record", self.sidecar.predicate).get("time")
-        try:
-            moment = datetime.fromisoformat(told.replace("Z", "+00:00")) if isinstance(told, str) else None
-        except ValueError:
-            moment = None
-        return moment if moment and moment.tzinfo else None
+        if release:
+            return read_time(release.time)
+        return claimed_time(self.sidecar) if self.sidecar else None
 
     def _labels(self) -> Finding:
         found = self.labels

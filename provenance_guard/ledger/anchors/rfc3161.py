@@ -93,10 +93,11 @@ def fingerprint(certificate: x509.Certificate) -> str:
 
 
 def imprint_of(content: bytes) -> bytes | None:
-    """The digest that a reply is about, with nothing of it checked; None when it cannot be read as one."""
-    client = extras.load(MODULE)
-    if client is None:
-        return None
+    """The digest that a reply is about, with nothing of it checked; None when it cannot be read as one.
+
+    Raises ExtraMissingError when the extra ``tsa`` is not installed.
+    """
+    client = _client()
     with suppress(ValueError, AttributeError):
         digest: bytes = client.decode_timestamp_response(
             with_sorted_certificates(content)

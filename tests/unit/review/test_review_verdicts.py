@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from PIL import Image
 from time_authority import OPENSSL, TimeAuthority, online
 
+from provenance_guard import extras
 from provenance_guard.clock import utc_now
 from provenance_guard.config import Authority, Config, LabelPolicy, MarkPolicy, Policy, Settings, TimeStamping
 from provenance_guard.errors import GuardError
@@ -406,3 +407,37 @@ def test_openssl_agrees_on_the_token_in_a_sidecar(studio, tmp_path, authority):
         {"version": 1, "checkpoint": evidence["proofs"][0]["checkpoint"], "anchors": evidence["anchors"]}
     )
     assert authority.accepts(bundle.anchors[0].reply, anchored_text(bundle.checkpoint))
+
+
+def test_without_the_library_tokens_are_told_to_be_uncheckable_and_nothing_fails(
+    studio, tmp_path, authority, monkeypatch
+):
+    path = make(studio, tmp_path)
+    stamp(studio)
+    refresh(studio, path)
+    monkeypatch.setattr("provenance_guard.extras.load", lambda module: None)
+    monkeypatch.setitem(extras._reasons, "rfc3161_client", "not installed")
+    found = verify_file(path, Guard(studio))
+    assert found.holds
+    assert verdicts(found)["time"] == "unknown"
+    assert "rfc3161-client" in sentence(found, "time")
+    assert stamp_again(studio).reason == "unverifiable"
+    assert verify_file(studio.ledger_path, Guard(studio)).holds
+
+
+def stamp_again(config):
+    make(config, config.data_directory.parent, 9)
+    return stamp(config)[0]
+
+
+def test_work_goes_on_when_no_authority_answers(studio, tmp_path, authority):
+    gone = TimeStamping((Authority("http://127.0.0.1:9/tsr", authority.roots),), ("http://127.0.0.1:9",), minutes=0)
+    settings = dataclasses.replace(studio.settings, timestamping=gone)
+    with Guard(dataclasses.replace(studio, settings=settings)) as guard:
+        release = guard.release(Image.new("RGB", (64, 64)), Context("webui.txt2img", {"prompt": "a"}))
+        release.image.save(tmp_path / "x.png")
+        assert guard.seal(release, tmp_path / "x.png").failures == ()
+    with Ledger.open_read_only(studio.ledger_path) as ledger:
+        turn = keeping.read_turn(ledger, "http://127.0.0.1:9/tsr")
+    assert (turn.attempts, turn.reason) == (1, "unreachable")
+    assert verify_file(tmp_path / "x.png", Guard(studio)).holds
