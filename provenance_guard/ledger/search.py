@@ -2,6 +2,10 @@
 
 The index is a file of its own, brought up to date by every search, so that appending costs nothing and deleting the file loses
 nothing. It holds what the ledger holds, private fields included.
+
+It is made of parts of a fixed number of events, looked through from the newest to the oldest. So a search that finds much, such as
+for a beginning that thousands of words share, is done after the first part or two; FTS5 would gather all hits of such a beginning
+first. Each part knows the earliest and the latest time in it.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ import re
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +27,8 @@ from provenance_guard.ledger.opening import opened_body
 # The fields that a word can be looked for in: ``lora:lighthouse``.
 FIELDS = ("prompt", "negative", "model", "lora", "seed", "parent", "verdict", "action", "user", "file", "other")
 
-_VERSION = 2
+_VERSION = 3
+_PART_EVENTS = 8192
 _SHORTEST_BEGINNING = 2
 """So many characters a beginning (``li*``) needs: one alone is shared by so many words that finding them all takes long."""
 Filters = Mapping[str, Sequence[str]]
@@ -42,7 +48,7 @@ _FIELD_OF_PARAMETER = {
 }
 _RESOURCE_KEYS = ("name", "file_name", "sha256", "declared_hash")
 _FIELD_OF_KEY = {"user": "user", "job": "user", "file_name": "file", "source_name": "file"}
-_INSERT = f"INSERT INTO event_text (rowid, {', '.join(FIELDS)}) VALUES (?{', ?' * len(FIELDS)})"
+_INSERT = f"INSERT INTO part_{{}} (rowid, {', '.join(FIELDS)}) VALUES (?{', ?' * len(FIELDS)})"
 _TERM = re.compile(r'(?:(?P<field>[a-z]+):)?(?:"(?P<phrase>[^"]*)"|(?P<word>\S+))')
 _ANY_TERM = re.compile(r'"[^"]*"|\S+')
 # Scripts written without blanks are indexed character by character, and looked for as phrases.
@@ -100,14 +106,11 @@ class SearchIndex:
             fresh = [event for event in new_events if event.seq > last]
             if not fresh or last < after:
                 return
-            rows = [(event.seq, *searchable(event).values()) for event in fresh]
-            self._connection.executemany(_INSERT, rows)
+            for number, events_of_part in groupby(fresh, key=lambda event: event.seq // _PART_EVENTS):
+                self._add_to_part(number, list(events_of_part))
             self._connection.execute("DELETE FROM progress")
             progress = (self._origin, fresh[-1].seq, fresh[-1].leaf_hash)
             self._connection.execute("INSERT INTO progress VALUES (?, ?, ?)", progress)
-            times = [event.time for event in fresh]
-            span = (fresh[0].seq, fresh[-1].seq, min(times), max(times))
-            self._connection.execute("INSERT INTO span VALUES (?, ?, ?, ?)", span)
 
     def find(
         self, text: str, filters: Filters | None = None, *, since: str | None = None, until: str | None = None
@@ -116,31 +119,38 @@ class SearchIndex:
 
         See ``Ledger.search`` for the terms. ``since`` and ``until`` only spare looking far outside of these times.
         """
-        query = to_query(text, filters)
-        first, last = self._span(since, until)
-        if not query or first is None:
+        query, sieve = to_query(text, filters), to_query(text, filters, beginnings=False)
+        if not query:
             return
-        statement = (
-            "SELECT rowid FROM event_text WHERE event_text MATCH ? AND rowid BETWEEN ? AND ? ORDER BY rowid DESC"
-        )
-        for row in self._connection.execute(statement, (query, first, last)):
-            yield row[0]
-
-    def _span(self, since: str | None, until: str | None) -> tuple[int | None, int | None]:
-        """First and last event that may lie in that time; a clock that was set back makes it wider, never wrong."""
-        statement = "SELECT min(first), max(last) FROM span WHERE latest >= ? AND earliest < ?"
-        row = self._connection.execute(statement, (since or "", until or "~")).fetchone()
-        return row[0], row[1]
+        with database.snapshot(self._connection):  # nobody clears a part while we are between two of them
+            parts = "SELECT number FROM part WHERE latest >= ? AND earliest < ? ORDER BY number DESC"
+            for (number,) in self._connection.execute(parts, (since or "", until or "~")).fetchall():
+                match = f"SELECT rowid FROM part_{number} WHERE part_{number} MATCH ?"
+                if sieve not in ("", query) and not self._connection.execute(f"{match} LIMIT 1", (sieve,)).fetchone():
+                    continue  # Spares gathering a beginning where the other words are not.
+                for row in self._connection.execute(f"{match} ORDER BY rowid DESC", (query,)):
+                    yield row[0]
 
     def clear(self) -> None:
         """Forget everything, and overwrite it on the disk."""
         self._connection.execute("PRAGMA secure_delete=ON")
         with database.transaction(self._connection):
-            self._connection.execute("INSERT INTO event_text (event_text) VALUES ('delete-all')")
+            for (number,) in self._connection.execute("SELECT number FROM part").fetchall():
+                self._connection.execute(f"DROP TABLE part_{number}")
+            self._connection.execute("DELETE FROM part")
             self._connection.execute("DELETE FROM progress")
-            self._connection.execute("DELETE FROM span")
         self._connection.execute("VACUUM")  # pages that were freed while indexing still hold words
         self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _add_to_part(self, number: int, new_events: Sequence[Event]) -> None:
+        times = [event.time for event in new_events]
+        known = self._connection.execute("SELECT earliest, latest FROM part WHERE number = ?", (number,)).fetchone()
+        if known is None:
+            _create_part(self._connection, number)
+        span = (min([*times, *(known or ())]), max([*times, *(known or ())]))
+        self._connection.execute("INSERT OR REPLACE INTO part VALUES (?, ?, ?)", (number, *span))
+        rows = [(event.seq, *searchable(event).values()) for event in new_events]
+        self._connection.executemany(_INSERT.format(number), rows)
 
 
 def index_path(ledger_path: Path) -> Path:
@@ -164,18 +174,22 @@ def searchable(event: Event) -> dict[str, str]:
     return {field: _spaced(" ".join(texts)) for field, texts in words.items()}
 
 
-def to_query(text: str, filters: Filters | None = None) -> str:
-    """What a person types, and filters, as an FTS5 expression; every term quoted, so that nothing in it is taken for syntax."""
+def to_query(text: str, filters: Filters | None = None, *, beginnings: bool = True) -> str:
+    """What a person types, and filters, as an FTS5 expression; every term quoted, so that nothing in it is taken for syntax.
+
+    Without ``beginnings`` what remains of it when those are left out: it finds all that the whole finds, and more.
+    """
     parts = []
     for match in _TERM.finditer(text):
         field, term = match["field"], match["phrase"] if match["phrase"] is not None else match["word"]
         if field and field not in FIELDS:
             field, term = None, match[0]
-        parts.append(_to_term(field, term, whole=match["phrase"] is not None))
+        parts.append([_to_term(field, term, whole=match["phrase"] is not None)])
     for field, values in (filters or {}).items():
-        any_of = [term for value in values if (term := _to_term(field, value))]
-        parts.append(f"({' OR '.join(any_of)})" if any_of else "")
-    return " AND ".join(filter(None, parts))
+        parts.append([_to_term(field, value) for value in values])
+    known = [[term for term in any_of if term] for any_of in parts]
+    kept = [any_of for any_of in known if beginnings or not any(term.endswith("*") for term in any_of)]
+    return " AND ".join(f"({' OR '.join(any_of)})" if len(any_of) > 1 else any_of[0] for any_of in kept if any_of)
 
 
 def in_field(field: str, text: str) -> str:
@@ -250,21 +264,26 @@ def _create_tables(connection: sqlite3.Connection) -> None:
     if database.schema_version(connection) == _VERSION:
         return
     with database.transaction(connection):
-        connection.execute("DROP TABLE IF EXISTS event_text")
+        for name in connection.execute("SELECT name FROM sqlite_master WHERE sql LIKE 'CREATE VIRTUAL%'").fetchall():
+            connection.execute(f"DROP TABLE {name[0]}")
         connection.execute("DROP TABLE IF EXISTS progress")
         connection.execute("DROP TABLE IF EXISTS span")
-        try:
-            connection.execute(
-                f"CREATE VIRTUAL TABLE event_text USING fts5({', '.join(FIELDS)}, content='', columnsize=0, "
-                "tokenize='unicode61 remove_diacritics 2')"
-            )
-        except sqlite3.OperationalError as error:
-            if "fts5" not in str(error):
-                raise
-            raise LedgerError(
-                "This Python's SQLite cannot search by words (FTS5 is missing).",
-                next_step="Use a Python from python.org, or look records up by picture or by date.",
-            ) from error
+        connection.execute("DROP TABLE IF EXISTS part")
         connection.execute("CREATE TABLE progress (origin TEXT, seq INTEGER, leaf_hash BLOB)")
-        connection.execute("CREATE TABLE span (first INTEGER, last INTEGER, earliest TEXT, latest TEXT)")
+        connection.execute("CREATE TABLE part (number INTEGER PRIMARY KEY, earliest TEXT, latest TEXT)")
         connection.execute(f"PRAGMA user_version={_VERSION}")
+
+
+def _create_part(connection: sqlite3.Connection, number: int) -> None:
+    try:
+        connection.execute(
+            f"CREATE VIRTUAL TABLE part_{number} USING fts5({', '.join(FIELDS)}, content='', columnsize=0, "
+            "tokenize='unicode61 remove_diacritics 2')"
+        )
+    except sqlite3.OperationalError as error:
+        if "fts5" not in str(error):
+            raise
+        raise LedgerError(
+            "This Python's SQLite cannot search by words (FTS5 is missing).",
+            next_step="Use a Python from python.org, or look records up by picture or by date.",
+        ) from error

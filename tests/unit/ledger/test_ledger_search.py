@@ -36,8 +36,9 @@ def picture(prompt, *, seed=1, lora="lighthouse_v2", model="dream-shaper.safeten
     return redact(record)
 
 
-@pytest.fixture
-def gallery(ledger):
+@pytest.fixture(params=[8192, 2], ids=["one part", "many parts"])
+def gallery(ledger, request, monkeypatch):
+    monkeypatch.setattr(search, "_PART_EVENTS", request.param)
     for public, openings in (
         picture("a quiet harbour at dawn", seed=4711),
         picture("Café at the harbour", seed=4712, lora="ink_style", user="Mara"),
@@ -90,6 +91,12 @@ def gallery(ledger):
 )
 def test_searching(gallery, text, expected):
     assert [event.seq for event in gallery.search(text)] == expected
+
+
+def test_a_beginning_is_not_gathered_where_the_other_words_are_not(gallery):
+    assert [event.seq for event in gallery.search("ha* quiet")] == [1]
+    assert gallery.search("ha* stormy") == []
+    assert [event.seq for event in gallery.search("", {"prompt": ["ha*", "stormy"], "negative": ["blurry"]})] == [2, 1]
 
 
 def test_limit_and_since(gallery, monkeypatch):

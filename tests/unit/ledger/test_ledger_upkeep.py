@@ -88,7 +88,7 @@ def test_free_pages_of_the_index_hold_nothing_that_was_erased(ledger):
     ledger.search("0001zanzibar")
     with sqlite3.connect(index_path(ledger.path), isolation_level=None) as index:
         index.execute("PRAGMA secure_delete=OFF")
-        index.execute("INSERT INTO event_text (event_text) VALUES ('delete-all')")
+        index.execute("INSERT INTO part_0 (part_0) VALUES ('delete-all')")
         index.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     index.close()
     assert b"zanzibar" in index_path(ledger.path).read_bytes()
