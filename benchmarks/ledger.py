@@ -1,4 +1,4 @@
-"""How fast the ledger is: python benchmarks/ledger.py [--events 100000] [--search N] [--folder DIR] [--json FILE]
+"""How fast the ledger is: python benchmarks/ledger.py [--events 100000] [--search N [--search-ledger FILE]] [--folder DIR] [--json FILE]
 
 Appends run beside plain SQLite (same pragmas, same bytes, one index, no hashing), in turns, so that both meet the same load.
 Prints a Markdown table; ``--json`` writes the same numbers for machines.
@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,8 +25,9 @@ sys.path.insert(0, str(ROOT))
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: E402
 
-from provenance_guard.ledger import Ledger, NewEvent, events, merkle, verify_ledger  # noqa: E402
-from provenance_guard.ledger.search import SearchIndex  # noqa: E402
+from provenance_guard.clock import utc_now  # noqa: E402
+from provenance_guard.ledger import Ledger, NewEvent, events, merkle, store, verify_ledger  # noqa: E402
+from provenance_guard.provenance.redaction import redact  # noqa: E402
 from provenance_guard.signing import Signer  # noqa: E402
 
 WORDS = [
@@ -49,6 +50,7 @@ WORDS = [
     "light",
 ]
 ROUNDS = 5
+BEGINNING = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
 
 def new_event(number: int) -> NewEvent:
@@ -157,51 +159,91 @@ def measure_reading(path: Path, signer: Signer) -> dict[str, float]:
     return numbers
 
 
-def measure_search(path: Path, count: int) -> dict[str, float]:
-    """Search over an index of ``count`` pictures; prompts of 25 words from a vocabulary of 20,000 with Zipf's distribution."""
+SEARCHES: dict[str, tuple[str, dict[str, list[str]], dict[str, int]]] = {
+    "a common word": ("word0", {}, {}),
+    "a common word, oldest hundredth": ("word0", {}, {"until": 1}),
+    "a common word, newest hundredth": ("word0", {}, {"since": 99}),
+    "a rare word, since the middle": ("word19000", {}, {"since": 50}),
+    "two common words": ("word0 word3", {}, {}),
+    "five words": ("word0 word1 word2 word30 word200", {}, {}),
+    "a rare word": ("word19000", {}, {}),
+    "a common and a rare word": ("word0 word19000", {}, {}),
+    "a phrase of common words": ('"word0 word1 word2"', {}, {}),
+    "a phrase of words that all have, but never so": ('"hands bad blurry"', {}, {}),
+    "words that never meet": ("word19000 word19001", {}, {}),
+    "any of two models": ("", {"model": ["model_1", "model_2"]}, {}),
+    "any of four LoRAs, a verdict and a word": (
+        "word5",
+        {"lora": ["style_1", "style_2", "style_3", "style_4"], "verdict": ["near_copy"]},
+        {},
+    ),
+    "a model and a verdict": ("", {"model": ["model_1"], "verdict": ["near_copy"]}, {}),
+    "two halves that never meet": ("model:model_1 model:model_2", {}, {}),
+    "a decision, which nearly all have": ("", {"action": ["allow"]}, {}),
+    "a beginning of 111 words": ("word199*", {}, {}),
+    "a beginning of 11,111 words": ("word1*", {}, {}),
+    "a beginning of all words": ("wo*", {}, {}),
+    "a beginning of all words, with a rare word": ("wo* word19000", {}, {}),
+    "a seed": ("", {"seed": ["12345"]}, {}),
+    "a parent": ("", {"parent": [f"{99:032x}"]}, {}),
+}
+
+
+def new_picture(number: int, chance: random.Random, vocabulary: list[str], weights: list[float]) -> NewEvent:
+    """An event as the door writes it, with a prompt of 25 words."""
+    record: dict[str, object] = {
+        "schema": 1,
+        "id": f"{number:032x}",
+        "time": "2026-11-22T10:15:30.123Z",
+        "pixel_sha256": f"{number:064x}",
+        "context": {
+            "origin": "webui.txt2img",
+            "parameters": {
+                "prompt": " ".join(chance.choices(vocabulary, cum_weights=weights, k=25)),
+                "negative_prompt": "blurry, bad hands",
+                "seed": chance.randrange(1 << 32),
+                "steps": 30,
+            },
+            "resources": [
+                {"kind": "checkpoint", "name": f"model_{number % 2 + 1}", "sha256": "ab" * 32},
+                {"kind": "lora", "name": f"style_{chance.randrange(200)}", "sha256": "cd" * 32},
+            ],
+            "parents": [{"role": "init_image", "record_id": f"{number - 1:032x}"}] if number % 3 == 0 else [],
+        },
+        "verdict": {"level": "near_copy" if chance.random() < 0.001 else "clean"},
+        "decision": {"action": "allow" if number % 20 else "warn"},
+    }
+    public, openings = redact(record)  # type: ignore[arg-type]
+    return NewEvent("picture.released", {"record": public}, f"{number:032x}", openings)
+
+
+def fill_for_search(path: Path, signer: Signer, count: int) -> None:
+    """Prompts from a vocabulary of 20,000 words with Zipf's distribution; a hundredth of the pictures each minute."""
     chance = random.Random(1)
     vocabulary = [f"word{number}" for number in range(20_000)]
     weights = list(itertools.accumulate(1 / (rank + 1) for rank in range(len(vocabulary))))
+    with Ledger.open(path, signer) as ledger:
+        for start in range(ledger.size, count, 1000):
+            store.utc_now = lambda start=start: BEGINNING + timedelta(minutes=100 * start // count)  # type: ignore[misc]
+            last = min(start + 1000, count)
+            ledger.append_many([new_picture(seq, chance, vocabulary, weights) for seq in range(start, last)])
+        store.utc_now = utc_now
 
-    def picture(seq: int) -> events.Event:
-        prompt = " ".join(chance.choices(vocabulary, cum_weights=weights, k=25))
-        body = {
-            "context": {
-                "parameters": {
-                    "prompt": prompt,
-                    "negative_prompt": "blurry, bad hands",
-                    "seed": chance.randrange(1 << 32),
-                },
-                "resources": [{"kind": "lora", "name": f"style_{chance.randrange(200)}", "sha256": "ab" * 32}],
-            },
-            "verdict": {"level": "near_copy" if chance.random() < 0.001 else "clean"},
-        }
-        return events.Event(seq, "", "picture.released", None, body, b"x", b"x" * 32, "")
 
-    with SearchIndex.open(path, "benchmark") as index:
+def measure_search(path: Path, signer: Signer, count: int) -> dict[str, float]:
+    """``Ledger.search`` as callers use it, the fifty newest hits read and opened, in a ledger of ``count`` pictures."""
+    fill_for_search(path, signer, count)
+    with Ledger.open_read_only(path) as ledger:
+        numbers = {"search: events in the ledger": float(ledger.size)}
         begin = time.process_time()
-        for start in range(0, count, 5000):
-            index.add([picture(seq) for seq in range(start, min(start + 5000, count))], after=start - 1)
-        numbers = {
-            "search: events indexed": float(count),
-            "search: indexing, CPU (us/event)": (time.process_time() - begin) / count * 1e6,
-        }
-        queries = {
-            "a common word": "word0",
-            "two common words": "word0 word3",
-            "five words": "word0 word1 word2 word30 word200",
-            "a rare word": "word19000",
-            "a common and a rare word": "word0 word19000",
-            "a phrase of common words": '"word0 word1 word2"',
-            "words that never meet": "word19000 word19001",
-            "lora and verdict": "lora:style_7 verdict:near_copy",
-            "a beginning": "word199*",
-            "a seed": "seed:12345",
-        }
-        for name, query in queries.items():
-            times = [1000 * timed(lambda: index.find(query)) for _ in range(5)]  # noqa: B023
+        ledger.search("word0", limit=1)
+        numbers["search: first one, which makes the index, CPU (s)"] = time.process_time() - begin
+        for name, (text, filters, minutes) in SEARCHES.items():
+            moments = {key: BEGINNING + timedelta(minutes=minute) for key, minute in minutes.items()}
+            times = [1000 * timed(lambda: ledger.search(text, filters, **moments)) for _ in range(7)]  # noqa: B023
             numbers[f"search: {name}, median (ms)"] = statistics.median(times)
             numbers[f"search: {name}, first (ms)"] = times[0]
+    numbers["search: ledger size (MB)"] = path.stat().st_size / 1e6
     numbers["search: index size (MB)"] = sum(entry.stat().st_size for entry in path.parent.glob("*.search*")) / 1e6
     return numbers
 
@@ -210,6 +252,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=100_000, help="size of the large ledger")
     parser.add_argument("--search", type=int, default=0, metavar="N", help="measure search over N pictures as well")
+    parser.add_argument(
+        "--search-ledger", type=Path, metavar="FILE", help="where they are kept, and found again next time"
+    )
     parser.add_argument("--folder", type=Path, help="where to write (default: the folder for temporary files)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers as JSON too")
     arguments = parser.parse_args()
@@ -222,8 +267,8 @@ def main() -> None:
         fill(folder / "large.sqlite3", signer, arguments.events)
         numbers.update(measure_reading(folder / "large.sqlite3", signer))
         if arguments.search:
-            (folder / "search").mkdir()
-            numbers.update(measure_search(folder / "search" / "large.sqlite3", arguments.search))
+            path = arguments.search_ledger or folder / "search" / "large.sqlite3"
+            numbers.update(measure_search(path, signer, arguments.search))
     print("| what | value |\n|---|---:|")
     for what, value in numbers.items():
         print(f"| {what} | {value:,.3g} |" if value < 1000 else f"| {what} | {value:,.0f} |")
