@@ -22,6 +22,12 @@ QUICK = Policy(mode="off", mark=MarkPolicy(enabled=False), label=LabelPolicy(ena
 NAME = "example.org/ada"
 
 
+@pytest.fixture(autouse=True)
+def no_mark(monkeypatch):
+    """Nothing is marked here, and looking for marks takes seconds."""
+    monkeypatch.setattr(Guard, "detector", None)
+
+
 @pytest.fixture
 def home(tmp_path):
     return ["--data", str(tmp_path / "data"), "--keys", str(tmp_path / "keys")]

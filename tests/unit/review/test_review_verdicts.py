@@ -56,6 +56,12 @@ def authority(tmp_path_factory):
         yield served
 
 
+@pytest.fixture(autouse=True)
+def no_mark(monkeypatch):
+    """Nothing is marked here, and looking for marks takes seconds."""
+    monkeypatch.setattr(Guard, "detector", None)
+
+
 @pytest.fixture
 def studio(tmp_path, authority):
     """An installation that has its checkpoints dated when it is asked to."""
