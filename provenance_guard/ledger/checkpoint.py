@@ -95,9 +95,16 @@ class Checkpoint:
 
         As the note format demands, a line with that key's name and id must verify; lines of other keys count for nothing.
         """
-        expected = note_key_id(self.origin, public_key)
-        lines = [line for line in self.signatures if (line.name, line.key_id) == (self.origin, expected)]
+        lines = self._lines_of(public_key)
         return bool(lines) and all(verify(public_key, line.value, self.body().encode("utf-8")) for line in lines)
+
+    def names(self, public_key: bytes) -> bool:
+        """Whether a signature line says that it is the ledger's own, by this key; it need not be true."""
+        return bool(self._lines_of(public_key))
+
+    def _lines_of(self, public_key: bytes) -> list[Signature]:
+        expected = note_key_id(self.origin, public_key)
+        return [line for line in self.signatures if (line.name, line.key_id) == (self.origin, expected)]
 
     def signed_by(self, public_keys: Iterable[bytes]) -> bytes | None:
         """The first of ``public_keys`` that this is signed with, or None."""

@@ -31,8 +31,11 @@ def verify_ledger_file(path: Path, guard: Guard, trust: Trust | None = None) -> 
     """Check a whole ledger: sequence, chain, tree, checkpoints and signatures; the tokens and cosignatures on its checkpoints;
     and that it still is the ledger of every checkpoint and token that was kept elsewhere. Never raises GuardError."""
     try:
+        given = bool(trust and trust.keys)
         trust = with_own_trust(trust, guard)
-        report = verify_ledger(path, public_keys=[*trust.keys.values()] or None, known_checkpoints=trust.checkpoints)
+        owned = given or path.absolute() == guard.config.ledger_path.absolute() or _names_a_key_of(path, trust)
+        keys = [*trust.keys.values()] if owned else []  # Of a stranger's ledger, nobody's key is known.
+        report = verify_ledger(path, public_keys=keys or None, known_checkpoints=trust.checkpoints)
     except GuardError as error:
         return Verification(path, (Finding("chain", "fails", str(error)),))
     try:
@@ -45,6 +48,16 @@ def verify_ledger_file(path: Path, guard: Guard, trust: Trust | None = None) -> 
             outside = [Finding("time", "fails", str(error))]
     notes = [Finding("time", "unknown", note) for note in report.notes[:MOST_FINDINGS]]
     return Verification(path, (*whole, *outside, *notes, _identity_finding(report, trust)))
+
+
+def _names_a_key_of(path: Path, trust: Trust) -> bool:
+    """Whether a ledger names a key that the one who checks knows; also when that cannot be read, so that nothing is let off."""
+    known = {key.hex() for key in trust.keys.values()}
+    try:
+        with closing(Ledger.open_read_only(path)) as ledger:
+            return any(str(event.body.get("public_key")) in known for event in ledger.events(type=events.KEY_ADDED))
+    except GuardError:
+        return True
 
 
 def contradiction(ledger: Ledger, checkpoint: Checkpoint) -> str:

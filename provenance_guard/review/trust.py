@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from cryptography import x509
 
-from provenance_guard.errors import ConfigError, GuardError, LedgerError, UsageError
+from provenance_guard.errors import ConfigError, GuardError, KeyMissingError, LedgerError, UsageError
 from provenance_guard.guard import Guard
 from provenance_guard.ledger.anchors import rfc3161
 from provenance_guard.ledger.anchors.evidence import CheckpointBundle, OutsideEvidence
@@ -47,7 +48,6 @@ def with_own_trust(trust: Trust | None, guard: Guard) -> Trust:
     """``trust`` with what this installation knows: its own key, and the authorities and witnesses of its settings."""
     trust = trust or Trust()
     settings = guard.config.settings
-    key = guard.public_key
     known_roots = []
     for authority in settings.timestamping.authorities:
         try:
@@ -56,10 +56,22 @@ def with_own_trust(trust: Trust | None, guard: Guard) -> Trust:
             continue
     return dataclasses.replace(
         trust,
-        keys={**trust.keys, **({OWN_KEY: key} if key else {})},
+        keys={**trust.keys, **own_keys(guard)},
         roots=(*trust.roots, *(root for root in known_roots if root not in trust.roots)),
         witnesses=(*trust.witnesses, *(_configured_witness(text, guard) for text in settings.witnesses)),
     )
+
+
+def own_keys(guard: Guard) -> dict[str, bytes]:
+    """The public signing keys of this installation by name: the present one, and those that were used before."""
+    present = guard.public_key
+    found = {OWN_KEY: present} if present else {}
+    for path in sorted(guard.config.key_directory.glob("signing-*.pub")):
+        with suppress(KeyMissingError):
+            key = read_public_key(path)
+            if key != present:
+                found[f"an earlier key of this installation ({path.stem})"] = key
+    return found
 
 
 def _configured_witness(text: str, guard: Guard) -> Witness:

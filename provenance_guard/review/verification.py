@@ -203,6 +203,11 @@ class _Examination:
 
     def _chain_of_sidecar(self, sidecar: Sidecar, release: Event | None) -> Finding:
         vouching = sidecar.envelope.signing_key(self.trust.keys.values())
+        keys = [
+            *([vouching] if vouching else []),
+            *self.trust.keys.values(),
+        ]  # keys change: the older one signed the tree
+        unknown = ""
         saved = self._saved()
         size = 0
         for proof, event, differs in (
@@ -212,15 +217,23 @@ class _Examination:
             if proof is None:
                 continue
             stored = event.stored if event and not event.erased else None
-            result = verify_proof(proof, stored, public_keys=[vouching] if vouching else [])
+            result = verify_proof(proof, stored, public_keys=keys)
             proven = Proof.from_json(proof).event
-            if not result.holds:
+            if result.signed_by is None and not any(map(result.checkpoint.names, keys)):
+                unknown = (
+                    "The checkpoint over the record is signed with a key that is not known here; give it with --key."
+                )
+            elif not result.holds:
+                return Finding("chain", "fails", result.problem)
+            if not (result.leaf_matches and result.included):
                 return Finding("chain", "fails", result.problem)
             if proven is not None and (difference := differs(read_event(proven))):
                 return Finding("chain", "fails", difference)
             if self.ledger and (difference := contradiction(self.ledger, result.checkpoint)):
                 return Finding("chain", "fails", difference)
             size = max(size, result.checkpoint.size)
+        if unknown:
+            return Finding("chain", "unknown", unknown)
         told = f"The record is in the ledger of {size} events that its checkpoint signs."
         return Finding("chain", "holds", told)
 

@@ -12,6 +12,7 @@ from unittest import mock
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from PIL import Image
 from time_authority import OPENSSL, TimeAuthority, online
 
@@ -447,3 +448,54 @@ def test_work_goes_on_when_no_authority_answers(studio, tmp_path, authority):
         turn = keeping.read_turn(ledger, "http://127.0.0.1:9/tsr")
     assert (turn.attempts, turn.reason) == (1, "unreachable")
     assert verify_file(tmp_path / "x.png", Guard(studio)).holds
+
+
+# Keys that change, and ledgers of others
+
+
+def change_key(config):
+    key = Ed25519PrivateKey.generate()
+    new = config.key_directory / "signing-2.pem"
+    new.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+
+
+def test_after_a_change_of_keys_all_still_holds(studio, stranger, tmp_path, authority):
+    first = make(studio, tmp_path, 1)
+    change_key(studio)
+    second = make(studio, tmp_path, 2)
+    stamp(studio)
+    for path in (first, second):
+        assert refresh(studio, path) == "refreshed"
+    guard = Guard(studio)
+    assert verdicts(verify_file(studio.ledger_path, guard))["chain"] == "holds"
+    for path in (first, second):
+        found = verdicts(verify_file(path, guard))
+        assert {found[s] for s in ("content", "record", "chain", "time", "identity", "independence")} == {"holds"}
+    keys = sorted(studio.key_directory.glob("*.pub"))
+    assert len(keys) == 2
+    both = verdicts(verify_file(first, stranger, read_trust(keys=keys, roots=[authority.roots])))
+    assert {both[s] for s in ("chain", "time", "identity", "independence")} == {"holds"}
+    found = verify_file(first, stranger, read_trust(keys=keys[:1], roots=[authority.roots]))
+    assert found.holds
+    assert verdicts(found)["independence"] == "unknown"  # the later checkpoint is signed with the key that is not given
+    assert "another key" in sentence(found, "independence")
+
+
+def test_the_ledger_of_a_stranger_is_not_held_against_him(studio, tmp_path):
+    make(studio, tmp_path)
+    other = Config(tmp_path / "other data", tmp_path / "other keys", QUICK)
+    make(other, tmp_path, 2)
+    found = verify_file(studio.ledger_path, Guard(other))
+    assert (verdicts(found)["chain"], verdicts(found)["identity"]) == ("holds", "unknown")
+    wrong = verify_file(studio.ledger_path, Guard(other), read_trust(keys=[other.key_directory / "signing-1.pub"]))
+    assert verdicts(wrong)["chain"] == "fails"
+
+
+def test_a_ledger_that_was_put_in_the_place_of_our_own_is_found(studio, tmp_path):
+    make(studio, tmp_path)
+    other = Config(tmp_path / "other data", tmp_path / "other keys", QUICK)
+    make(other, tmp_path, 2)
+    for leftover in studio.data_directory.glob("ledger.sqlite3*"):
+        leftover.unlink()
+    shutil.copy(other.ledger_path, studio.ledger_path)
+    assert verdicts(verify_file(studio.ledger_path, Guard(studio)))["chain"] == "fails"
