@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import stat
 import sys
@@ -26,6 +27,11 @@ from provenance_guard.watermark import KeyRing
 _RECENTLY = timedelta(days=30)
 
 State = Literal["fine", "note", "problem"]
+
+GUARDS_FILE = "webui-guards.json"
+"""In the data directory: how the guards stood in the WebUI (version 1)."""
+
+_STANDS = ("in place", "not loaded")
 
 
 @dataclass(frozen=True)
@@ -133,6 +139,20 @@ def _gaps(config: Config) -> _Lines:
         yield "fine", gaps.summary
 
 
+def _webui(config: Config) -> _Lines:
+    """What the WebUI left when it started or stopped."""
+    file = config.data_directory / GUARDS_FILE
+    if not file.exists():
+        return
+    told = json.loads(file.read_text("utf-8"))
+    wrong = [f"{guards} ({standing})" for guards, standing in told["guards"].items() if standing not in _STANDS]
+    when = f"When the WebUI {told['webui']} started or was reloaded last ({told['time']})"
+    if wrong:
+        yield "problem" if config.policy.source else "note", f"{when}, not everything was guarded: {', '.join(wrong)}."
+    else:
+        yield "fine", f"{when}, all its {len(told['guards'])} ways out were guarded."
+
+
 def _quarantine(config: Config) -> _Lines:
     entries = Quarantine(config.quarantine_path, config.key_directory).entries()
     closed = [entry for entry in entries if entry.problem]
@@ -164,6 +184,7 @@ _EXAMINATIONS: tuple[tuple[str, Callable[[Config], _Lines]], ...] = (
     ("keys", _keys),
     ("ledger", _ledger),
     ("gaps", _gaps),
+    ("WebUI", _webui),
     ("quarantine", _quarantine),
     ("library", _library),
 )

@@ -96,6 +96,7 @@ def _on_app_started(demo: Any, app: Any) -> None:
 
         runtime.warm_up()
         runtime.in_background(sealing.resume)
+        runtime.in_background(_leave_word)
     with _reported("take up its post"):
         from provenance_guard.webui import presence, runtime
 
@@ -118,6 +119,12 @@ def _on_unloaded() -> None:
 
         presence.end()
     guards.uninstall()
+
+
+def _leave_word() -> None:
+    from provenance_guard.webui import health
+
+    health.leave_word()
 
 
 def _build_tab() -> list[tuple[Any, str, str]]:

@@ -6,6 +6,7 @@ alive. Imports nothing heavy: a picture that cannot be told by its pixels is sim
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, TypeVar
@@ -21,6 +22,9 @@ _PICTURES = 20_000
 _PASSAGES = 500
 _PREVIEWS = 100
 """So many are remembered of each kind; the oldest are forgotten, and a forgotten picture is simply examined again."""
+
+_EIGHT_BITS = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "CMYK", "YCbCr", "LAB", "HSV")
+_OPAQUE = 254
 
 _lock = threading.Lock()
 _known: OrderedDict[str, None] = OrderedDict()
@@ -73,17 +77,32 @@ def forget_all() -> None:
 
 
 def _key(image: Image.Image) -> str | None:
+    """A hash of what can be seen. The lowest bits do not count: Forge and reForge write the infotext into them, of the alpha
+    channel or of the colours, after a picture was guarded and before it is saved."""
     try:
-        from provenance_guard.pictures import pixel_sha256
+        import numpy as np
 
-        return pixel_sha256(image)
-    except Exception:  # a mode that cannot be converted, a file cut short, a broken installation
+        if image.mode in _EIGHT_BITS:
+            image = _plain(image)
+            pixels = (np.asarray(image) & 0xFE).tobytes()
+        else:
+            pixels = image.tobytes()
+        head = f"{image.mode} {image.width} {image.height}\n".encode()
+        return hashlib.sha256(head + pixels).hexdigest()
+    except Exception:  # a file cut short, a broken installation
         return None
 
 
+def _plain(image: Image.Image) -> Image.Image:
+    """As RGB, or RGBA when anything is transparent."""
+    if image.mode not in ("LA", "La", "PA", "RGBA", "RGBa") and "transparency" not in image.info:
+        return image.convert("RGB")
+    image = image.convert("RGBA")
+    return image.convert("RGB") if image.getextrema()[3][0] >= _OPAQUE else image
+
+
 def _is_blank(image: Image.Image) -> bool:
-    extrema = image.convert("RGBA").getextrema()
-    return all(low == high for low, high in extrema)
+    return image.mode in _EIGHT_BITS and all(low == high for low, high in _plain(image).convert("RGBA").getextrema())
 
 
 def _keep(kept: OrderedDict[str, T], key: str, value: T, limit: int) -> None:

@@ -68,3 +68,41 @@ def test_what_the_room_imports_of_the_host_stands_in_the_contract(contract):
                 imported.add(node.module)
     assert imported
     assert imported <= set(contract["names"])
+
+
+@pytest.fixture
+def source_checker():
+    spec = importlib.util.spec_from_file_location("check_source", HOST / "check_source.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_source_of_the_stand_in_keeps_the_contract_too(source_checker, contract):
+    """Other hosts are checked by their source; here both ways of checking must agree."""
+    found = source_checker.deviations(contract, HOST)
+    assert [sentence for sentence in found if not sentence.startswith("there is no option")] == []
+
+
+@pytest.mark.parametrize(
+    ("group", "path", "wrong"),
+    [
+        ("names", "modules.shared", ["no_such_thing"]),
+        ("signatures", "modules.scripts.Script.process", ["self", "p", "extra"]),
+        ("keywords", "modules.options.OptionInfo.__init__", ["no_such_keyword"]),
+        ("fields", "modules.processing.StableDiffusionProcessing", ["no_such_field"]),
+        ("missing", "names", ["modules.scripts.Script"]),
+    ],
+)
+def test_source_checker_sees_a_deviation(source_checker, contract, group, path, wrong):
+    before = len(source_checker.deviations(contract, HOST))
+    broken = copy.deepcopy(contract)
+    broken.setdefault(group, {})[path] = wrong
+    assert len(source_checker.deviations(broken, HOST)) >= before + 1
+
+
+@pytest.mark.parametrize("name", ["contract-reforge", "contract-forge"])
+def test_contracts_of_other_hosts_add_to_the_first(source_checker, contract, name):
+    merged = source_checker.load(HOST / f"{name}.toml")
+    assert set(contract["signatures"]) <= set(merged["signatures"])
+    assert "extra_images" in merged["fields"]["modules.processing.Processed"]

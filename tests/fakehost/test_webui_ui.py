@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 
 import pytest
@@ -58,15 +59,44 @@ def test_tab_tells_why_it_is_empty(host, monkeypatch):
     assert "provenance_guard.webui.health" in text
 
 
-def test_health_tells_what_gets_round_the_guard(host):
+def test_health_tells_whether_the_guards_stand(host):
     from provenance_guard.webui import health
 
+    host.call("app_started", None, None)
     assert [check.state for check in health.examine_host()] == ["fine", "note"]
+    assert "12 of 12 guards" in health.examine_host()[0].sentence
     host.set_options(mode="block")
-    options = host.modules.shared.opts
-    options.postprocessing_disable_in_extras = ["Provenance Guard"]
-    options.save_images_before_highres_fix = True
-    problems = [check.sentence for check in health.examine_host() if check.state == "problem"]
-    assert len(problems) == 2
-    assert "Disable postprocessing operations" in problems[0]
-    assert "save_images_before_highres_fix" in problems[1]
+    images = host.modules.images
+    images.save_image = functools.partial(images.save_image)
+    (problem,) = [check.sentence for check in health.examine_host() if check.state == "problem"]
+    assert "around the guard of pictures to be saved" in problem
+
+
+def test_health_tells_which_options_take_from_the_work(host):
+    from provenance_guard.webui import health
+
+    host.set_options(mode="block", previews="allow")
+    host.modules.shared.opts.enable_pnginfo = False
+    host.modules.shared.opts.samples_format = "gif"
+    told = " ".join(check.sentence for check in health.examine_host())
+    assert "carry no infotext" in told
+    assert "'gif' carry no label" in told
+    assert "Live previews" not in told  # "allow" is the option's default, and who withholds wants none
+
+
+def test_doctor_reads_how_the_guards_stood(host):
+    from provenance_guard.review.health import examine
+    from provenance_guard.webui import health, runtime
+
+    def told():
+        return [(check.state, check.sentence) for check in examine(runtime.guard().config) if check.subject == "WebUI"]
+
+    assert told() == []
+    health.leave_word()
+    ((state, sentence),) = told()
+    assert state == "fine"
+    assert "ways out were guarded" in sentence
+    host.call("script_unloaded")
+    health.leave_word()
+    ((state, sentence),) = told()
+    assert (state, "every job (off)" in sentence) == ("note", True)

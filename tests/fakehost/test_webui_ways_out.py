@@ -54,9 +54,7 @@ def released_pixels(host):
 def intermediates(host, **fields):
     for name in ("highres_fix", "face_restoration", "color_correction"):
         setattr(host.modules.shared.opts, f"save_images_before_{name}", True)
-    return host.txt2img(
-        enable_hr=True, hr_scale=1.25, restore_faces=True, color_corrections=[1], **fields
-    )
+    return host.txt2img(enable_hr=True, hr_scale=1.25, restore_faces=True, color_corrections=[1], **fields)
 
 
 STAGES = ("before-highres-fix", "before-face-restoration", "before-color-correction")
@@ -390,3 +388,27 @@ def test_a_gallery_shows_nothing_that_did_not_pass(host, policy):
     assert not shows_content(shown[0])
     assert pixel_sha256(shown[1]) == pixel_sha256(passed)
     assert pixel_sha256(Image.open(upload["name"])) == pixel_sha256(unknown)
+
+
+@pytest.mark.parametrize("where", ["alpha", "colours"])
+def test_infotext_in_the_lowest_bits_makes_no_other_picture(host, policy, where):
+    """Forge and reForge write it there between our guard and the file."""
+    policy()
+
+    def write_stealthily(params):
+        if where == "alpha":
+            params.image.putalpha(255)
+        pixels = params.image.load()
+        for x in range(100):
+            values = list(pixels[x, 7])
+            values[-1] = values[-1] & ~1 | x & 1
+            pixels[x, 7] = tuple(values)
+
+    host.modules.script_callbacks.on_before_image_saved(write_stealthily)
+    processed = host.generate(host.txt2img(seed=91, width=512, height=512))
+    assert len([event for event in host.ledger_events() if event.type == "picture.released"]) == 1
+    (file,) = files_of(host)
+    with Image.open(file) as saved:
+        assert saved.mode == ("RGBA" if where == "alpha" else "RGB")
+        assert marked(saved)
+    assert read_labels(file).record_id in processed.infotexts[0]

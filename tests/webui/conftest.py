@@ -104,11 +104,32 @@ class RealHost:
         with Ledger.open_read_only(path) as ledger:
             return [event for event in ledger.events() if event.seq >= since]
 
+    def wait_for_files(self) -> None:
+        """Files are finished behind the answer; a note of each lies in the data folder until then."""
+        notes = self.folder / "provenance" / "unsealed"
+        deadline = time.monotonic() + 60
+        while any(notes.glob("*.json")):
+            assert time.monotonic() < deadline, "files are not finished"
+            time.sleep(0.05)
+
     def saved_files(self) -> set[Path]:
-        """All pictures in the host's output folder."""
+        """All pictures in the host's output folders."""
+        data = self.folder / "data"
         return {
-            path for path in (self.folder / "data" / "outputs").rglob("*") if path.suffix in (".png", ".jpg", ".webp")
+            path
+            for folder in (data / "outputs", data / "output", data / "log")
+            for path in folder.rglob("*")
+            if path.suffix in (".png", ".jpg", ".webp")
         }
+
+    def drive(self, path: str, **body: Any) -> Generation:
+        """Call the test extension, for what only the page can do."""
+        before, since = self.saved_files(), len(self.events())
+        answer = self.post(f"/driver/{path}", **body)
+        self.wait_for_files()
+        info = {"infotexts": [], "comments": answer.get("comments", ""), "files": answer.get("files", [])}
+        pictures = [decode(image) for image in answer.get("images", [])]
+        return Generation(pictures, info, sorted(self.saved_files() - before), self.events(since))
 
     def detect(self, image: Image.Image) -> Detection | None:
         """Look for a mark with the host's keys."""
@@ -137,6 +158,7 @@ class RealHost:
         before, since = self.saved_files(), len(self.events())
         body = {"prompt": "a cat", "seed": 5, "steps": 3, "width": self.size, "height": self.size, "save_images": True}
         answer = self.post(path, **body | fields)
+        self.wait_for_files()
         return Generation(
             [decode(image) for image in answer["images"]],
             json.loads(answer["info"]),
@@ -179,6 +201,7 @@ def host(webui_dir: Path, webui_python: str, tmp_path_factory: pytest.TempPathFa
     extensions = folder / "data" / "extensions"
     extensions.mkdir(parents=True)
     (extensions / "sd-webui-provenance-guard").symlink_to(PROJECT, target_is_directory=True)
+    (extensions / "zz-driver").symlink_to(Path(__file__).parent / "zz-driver", target_is_directory=True)
     policy, log, port = folder / "policy.toml", folder / "host.log", _free_port()
     policy.write_text("", "utf-8")
     flags = [
