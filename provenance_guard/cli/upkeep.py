@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ def _prune(arguments: argparse.Namespace, config: Config) -> int:
 
 
 def _erase(arguments: argparse.Namespace, config: Config) -> int:
+    from provenance_guard.gate.quarantine import SUFFIX
     from provenance_guard.review.erasure import events_of_user, personal_events
     from provenance_guard.review.records import complete_record_id
 
@@ -47,23 +49,38 @@ def _erase(arguments: argparse.Namespace, config: Config) -> int:
             records, runs = events_of_user(opened, arguments.user)
         seqs = sorted({*personal_events(opened, records), *runs})
         asked = f"Everything that {len(seqs)} events say about {len(records)} record(s) will be gone for good."
-        return _erase_asked(arguments, opened, seqs, asked, arguments.reason or "personal data")
+        kept = [path for record in records if (path := config.quarantine_path / f"{record}{SUFFIX}").exists()]
+        return _erase_asked(arguments, opened, seqs, asked, arguments.reason or "personal data", kept=kept)
 
 
-def _erase_asked(arguments: argparse.Namespace, opened: Ledger, seqs: list[int], asked: str, reason: str) -> int:
+def _erase_asked(
+    arguments: argparse.Namespace,
+    opened: Ledger,
+    seqs: list[int],
+    asked: str,
+    reason: str,
+    *,
+    kept: Sequence[Path] = (),
+) -> int:
     if seqs:
         _confirm(f"{asked} Their places in the tree stay, so the ledger remains verifiable.", arguments)
         erase_events(opened, seqs, reason)
-    left = [str(path) for path in leftovers(opened.path)] if seqs else []
+    left = [str(path) for path in (*kept, *(leftovers(opened.path) if seqs else ()))]
     if arguments.json:
         print_json({"erased": len(seqs), "events": seqs, "may_still_hold_it": left})
         return FINE
     print(f"{len(seqs)} events erased." if seqs else "There is nothing to erase.")
     if seqs:
         print("Sidecars, exports and backups elsewhere are beyond this program's reach.")
-        for path in left:
-            print(f"It may still be in {path}: delete that file, or close the programs that use the ledger.")
+    for path in left:
+        print(f"It may still be in {path}: {_how_to_remove(path)}.")
     return FINE
+
+
+def _how_to_remove(path: str) -> str:
+    if path.endswith("-wal"):
+        return "close the programs that use the ledger"
+    return "delete that file" if path.endswith(".sqlite3") else "use `quarantine destroy`"
 
 
 def _back_up(arguments: argparse.Namespace, config: Config) -> int:

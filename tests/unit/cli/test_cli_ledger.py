@@ -12,6 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from provenance_guard.cli import main, upkeep
 from provenance_guard.config import Config, MarkPolicy, Policy
+from provenance_guard.gate.quarantine import SUFFIX
 from provenance_guard.guard import Guard
 from provenance_guard.ledger import verify_ledger
 from provenance_guard.provenance.record import Context, Parent, Resource
@@ -174,6 +175,16 @@ def test_erasing_a_record_leaves_no_byte_of_it(records, home, options, capsys):
     assert run_json(capsys, "export", records[1], "--out", home / "y", *options)[0] == 0
     code, told = run_json(capsys, "ledger", "erase", records[0], "--yes", *options)
     assert code == 0 and told["erased"] == 0
+
+
+def test_an_erasure_names_what_it_cannot_reach(records, home, options, capsys):
+    kept = Config(home / "data", home / "keys").quarantine_path / f"{records[0]}{SUFFIX}"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_bytes(b"")
+    older = home / "data" / "ledger.before-version-2.sqlite3"
+    older.write_bytes(b"")
+    code, out, _ = run(capsys, "ledger", "erase", records[0], "--yes", *options)
+    assert code == 0 and f"{kept}: use `quarantine destroy`" in out and f"{older}: delete that file" in out
 
 
 def test_erasing_all_of_a_user(records, home, options, capsys):
