@@ -334,9 +334,9 @@ def _with_openings_read(read: Sidecar) -> Sidecar:
         raise _damaged(read.path, "the record is missing")
     if not isinstance(beside, list):
         raise _damaged(read.path, "the openings are no list")
-    openings = (*predicate[OPENINGS], *beside)
-    if not all(isinstance(opening, str) for opening in openings):
+    if not all(isinstance(opening, str) for opening in (*predicate[OPENINGS], *beside)):
         raise _damaged(read.path, "an opening is no text")
+    openings = tuple(dict.fromkeys((*predicate[OPENINGS], *beside)))
     if FILE_NAME not in predicate:  # the first version named the file in the statement
         return dataclasses.replace(read, openings=openings)
     opened = {opening.pointer: opening.value for opening in map(_opening, openings) if opening}

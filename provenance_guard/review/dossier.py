@@ -25,6 +25,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from provenance_guard import labels, pictures
 from provenance_guard.clock import format_time, utc_now
 from provenance_guard.errors import GuardError
@@ -186,8 +188,10 @@ def _copy_picture(picture: Path, sidecar: Sidecar, profile: Profile) -> tuple[by
     if not check.pixels and not check.file:
         return None, "", False
     image = pictures.open_picture(picture, animated="first").image
+    # The pixels alone: a picture that was read brings its EXIF along, and Pillow would save that.
+    bare = Image.frombytes(image.mode, image.size, image.tobytes())
     buffer = BytesIO()
-    image.save(buffer, format="PNG")
+    bare.save(buffer, format="PNG")
     content = buffer.getvalue()
     label = None
     with suppress(GuardError):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from evidence_studio import INFOTEXT, PRIVATE, Studio, config, make_studio
+from evidence_studio import INFOTEXT, PRIVATE, Studio, config, draw, make_studio
 from PIL import Image
 
 from provenance_guard import pictures
@@ -22,6 +22,7 @@ from provenance_guard.errors import GuardError, UsageError
 from provenance_guard.guard import Guard
 from provenance_guard.ledger import Ledger
 from provenance_guard.provenance.dsse import seal_envelope
+from provenance_guard.provenance.record import Context
 from provenance_guard.provenance.sidecar import parse_sidecar, read_sidecar, sidecar_path
 from provenance_guard.review import manifest
 from provenance_guard.review.dossier import build_dossier
@@ -256,6 +257,26 @@ def test_copies_in_a_redacted_dossier_have_the_pixels_and_nothing_else(studio, t
     assert pictures.pixel_sha256(pictures.open_picture(tmp_path / name).image) == pictures.pixel_sha256(original)
     assert b"DigitalSourceType" in content[name], "that it is generated must stay told"
     assert dossier(studio, "full")[name] == studio.picture.read_bytes()
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".webp"])
+def test_copies_of_other_formats_have_no_metadata_either(tmp_path, suffix):
+    exif = Image.Exif()
+    exif[0x010E] = "a zanzibar harbour"  # ImageDescription
+    with Guard(config(tmp_path)) as guard:
+        release = guard.release(draw(5), Context("webui.txt2img", {"prompt": "a zanzibar harbour"}))
+        path = tmp_path / f"a{suffix}"
+        release.image.save(path, exif=exif.tobytes(), icc_profile=b"zanzibar profile", comment="zanzibar")
+        assert guard.seal(release, path).failures == ()
+        assert b"zanzibar" in path.read_bytes()
+        content = build_dossier(gather(str(path), guard, PictureFinder()), guard, PictureFinder())
+    assert words_in(content) == set() and f"pictures/{release.record.id}.png" in content
+    for name, data in content.items():
+        (tmp_path / "d" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "d" / name).write_bytes(data)
+    with Image.open(tmp_path / "d" / "pictures" / f"{release.record.id}.png") as copy:
+        assert not copy.getexif() and "icc_profile" not in copy.info
+    assert verdicts(tmp_path / "d", Guard(config(tmp_path / "outsider")))["content"] == {"holds"}
 
 
 def test_what_is_disclosed_in_a_dossier_is_that_and_of_that_picture(studio):
