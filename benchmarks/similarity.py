@@ -77,7 +77,7 @@ class Plan:
     transform: copy_transforms.Transform | None = None
 
     def __str__(self) -> str:
-        return f"{self.kind} {Path(self.subject).name} {self.transform.name if self.transform else ''}"
+        return f"{self.kind} {self.subject} {self.transform.name if self.transform else ''}"
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,7 @@ class Outcome:
     source: str | None
     cpu_seconds: float
     candidates: dict[str, Evidence]
+    plan: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,13 +105,23 @@ class Material:
 def main() -> None:
     arguments = _parse()
     torch.set_num_threads(min(2, os.cpu_count() or 1))
+    arguments.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         folder = arguments.references or draw_scenes(Path(scratch) / "drawn")
         material = sort_pictures(folder, arguments.innocents)
         started = time.process_time()
-        cascade = _index(material, Path(scratch))
+        cascade = _index(material, arguments.out)
         indexing = (time.process_time() - started) / len(material.library)
-        outcomes = list(_screen_all(cascade, Path(scratch) / "references", material, arguments.preset, arguments.seed))
+        measured = arguments.out / "evidence.jsonl"
+        done = _read_outcomes(measured) if measured.exists() else []
+        most = arguments.most or PRESETS[arguments.preset]
+        queries = _make_queries(material, most, arguments.seed, {outcome.plan for outcome in done})
+        with measured.open("a", encoding="utf-8") as stream:
+            for outcome in _screen_all(cascade, arguments.out / "references", queries):
+                done.append(outcome)
+                stream.write(json.dumps(asdict(outcome)) + "\n")
+                stream.flush()
+    outcomes = done
     report = {
         "when": time.strftime("%Y-%m-%d"),
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}",
@@ -119,12 +130,8 @@ def main() -> None:
         "index_cpu_seconds_per_picture": round(indexing, 3),
         **summarise(outcomes, len(material.library)),
     }
-    arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "similarity.json").write_text(json.dumps(report, indent=2) + "\n", "utf-8")
     (arguments.out / "similarity.md").write_text(to_markdown(report), "utf-8")
-    with (arguments.out / "evidence.jsonl").open("w", encoding="utf-8") as stream:
-        for outcome in outcomes:
-            stream.write(json.dumps(asdict(outcome)) + "\n")
     print(to_markdown(report))
 
 
@@ -242,33 +249,46 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--innocents", type=Path)
     parser.add_argument("--out", type=Path, default=Path("benchmark-output"))
     parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--most", type=int, help="another largest number of pictures than the preset's")
     return parser.parse_args()
 
 
-def _index(material: Material, scratch: Path) -> Cascade:
-    """A library of exactly the chosen references."""
-    chosen = scratch / "references"
+def _index(material: Material, out: Path) -> Cascade:
+    """A library of exactly the chosen references, kept beside the results."""
+    chosen = out / "references"
     for name in material.library:
         target = chosen / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes((material.folder / name).read_bytes())
-    library = Library.open(scratch / "library")
-    library.sync(chosen)
-    return Cascade(Store(scratch / "library"), device="cpu", embedder=None)
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes((material.folder / name).read_bytes())
+    with Library.open(out / "library") as library:
+        library.sync(chosen)
+    return Cascade(Store(out / "library"), device="cpu", embedder=None)
 
 
-def _screen_all(cascade: Cascade, folder: Path, material: Material, preset: str, seed: int) -> Iterator[Outcome]:
-    for query in _make_queries(material, PRESETS[preset], seed):
+def _read_outcomes(file: Path) -> list[Outcome]:
+    """What an earlier run with the same output measured already."""
+    outcomes = []
+    for line in file.read_text("utf-8").splitlines():
+        values = json.loads(line)
+        candidates = {name: Evidence(**evidence) for name, evidence in values.pop("candidates").items()}
+        outcomes.append(Outcome(candidates=candidates, **values))
+    return outcomes
+
+
+def _screen_all(cascade: Cascade, folder: Path, queries: Iterator[tuple[str, Query]]) -> Iterator[Outcome]:
+    folder = folder.absolute()
+    for plan, query in queries:
         started = time.process_time()
         compared = cascade.compare(normalise(query.image))
         seconds = time.process_time() - started
         names = [entry.file.relative_to(folder).as_posix() for entry in compared]
         candidates = {name: e.evidence for name, e in zip(names, compared, strict=True) if name != query.itself}
-        yield Outcome(query.kind, query.name, query.source, seconds, candidates)
+        yield Outcome(query.kind, query.name, query.source, seconds, candidates, plan)
 
 
-def _make_queries(material: Material, most: int, seed: int) -> Iterator[Query]:
-    """Copies and innocents in a random order, so that a part of them is a fair sample."""
+def _make_queries(material: Material, most: int, seed: int, done: set[str]) -> Iterator[tuple[str, Query]]:
+    """Copies and innocents in a random order, so that a part of them is a fair sample; those not done yet, each with its plan."""
     transforms = copy_transforms.all_transforms()
     edits = [transform for transform in transforms if transform.name in _INNOCENT_EDITS]
     copies = [Plan("copy", name, transform) for name in material.library for transform in transforms]
@@ -277,12 +297,20 @@ def _make_queries(material: Material, most: int, seed: int) -> Iterator[Query]:
     others += [Plan("edited innocent", path, edit) for path in material.innocents for edit in edits]
     kinds = ("other reference", "same palette", "same layout", "same frame", "other photograph")
     others += [Plan(kind, name) for name in material.library for kind in kinds]
-    plans = _sample(copies, most // 2, seed) + _sample(others, most // 2, seed + 1)
+    plans = _alternate(_sample(copies, most // 2, seed), _sample(others, most // 2, seed + 1))
     for plan in plans:
+        if str(plan) in done:
+            continue
         random = np.random.default_rng([seed, zlib.crc32(str(plan).encode("utf-8"))])
         strangers = material.innocents or [material.folder / name for name in material.library if name != plan.subject]
         beside = _read(strangers[int(random.integers(len(strangers)))])
-        yield _make_query(material, plan, random, beside)
+        yield str(plan), _make_query(material, plan, random, beside)
+
+
+def _alternate(first: list[Plan], second: list[Plan]) -> list[Plan]:
+    """Both lists in turns, so that an interrupted run has a share of each."""
+    pairs = [plan for pair in zip(first, second, strict=False) for plan in pair]
+    return pairs + first[len(second) :] + second[len(first) :]
 
 
 def _sample(plans: list[Plan], most: int, seed: int) -> list[Plan]:

@@ -7,6 +7,7 @@ cross-correlation, so brightness, contrast and colour do not count, only structu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -30,8 +31,8 @@ class Agreement:
     ``correlation`` is the median normalised cross-correlation of the windows with content, ``best_correlation`` what the best fifth
     of them reach (an overlay spoils some windows, not all), ``agreeing`` the share of them above 0.6, ``windows`` how many
     independent windows were compared; ``share_query`` and ``share_reference`` the areas that agree.
-    ``query`` and ``reference`` are the aligned pictures (grey, H x W), ``area`` the agreeing pixels in them, ``frame`` maps shares
-    of the query to their pixels.
+    ``query`` and ``reference`` are the aligned pictures (grey, H x W), ``area`` the agreeing pixels in them, ``seen`` those that were
+    compared; ``frame`` maps shares of the query to their pixels.
     """
 
     correlation: float
@@ -44,6 +45,7 @@ class Agreement:
     query: NDArray[np.uint8]
     reference: NDArray[np.uint8]
     area: NDArray[np.bool_]
+    seen: NDArray[np.bool_]
     frame: Matrix
 
 
@@ -69,6 +71,27 @@ def compare_aligned(query: NormalPicture, reference: NormalPicture, model: Model
     if best is None or refined is None:
         return refined or best
     return refined if refined.agreeing > best.agreeing else best
+
+
+def area_of_others(agreement: Agreement, others: Sequence[NormalPicture]) -> NDArray[np.int64]:
+    """How many other references agree with the picture too, pixel by pixel, when they are laid where this one lies (H x W)."""
+    placing = compose(agreement.frame, agreement.matrix)
+    size = (agreement.query.shape[1], agreement.query.shape[0])
+    total = np.zeros(agreement.query.shape, np.int64)
+    for other in others:
+        drawn, seen = _render(other.grey, placing, size)
+        correlation, spread = _local_correlation(agreement.query, drawn, seen & agreement.seen)
+        total += seen & (spread > _PLAIN) & (correlation > _AGREES)
+    return total
+
+
+def measure_again(
+    agreement: Agreement, seen: NDArray[np.bool_], query: NormalPicture, reference: NormalPicture
+) -> Agreement | None:
+    """The agreement of the same aligned pictures where they are ``seen`` only; None when that is too little."""
+    frames = agreement.frame, compose(agreement.frame, agreement.matrix)
+    areas = _drawn_area(query, frames[0]), _drawn_area(reference, frames[1])
+    return _measure(areas, agreement.query, agreement.reference, seen & agreement.seen, frames)
 
 
 def _overlap_frame(
@@ -170,6 +193,7 @@ def _measure(
         query=left,
         reference=right,
         area=agreeing,
+        seen=seen,
         frame=frames[0],
     )
 

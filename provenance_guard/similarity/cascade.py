@@ -15,9 +15,19 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from provenance_guard.similarity import alignment, calibration, features, geometry, hashes, references, vocabulary
-from provenance_guard.similarity.alignment import Agreement
+from provenance_guard.similarity import (
+    alignment,
+    calibration,
+    features,
+    geometry,
+    hashes,
+    references,
+    sanity,
+    shared,
+    vocabulary,
+)
 from provenance_guard.similarity.calibration import Evidence
+from provenance_guard.similarity.comparison import Comparison, Semantic, with_agreement
 from provenance_guard.similarity.embedding import Embedder
 from provenance_guard.similarity.features import LocalFeatures
 from provenance_guard.similarity.geometry import Model
@@ -36,22 +46,7 @@ _SEMANTIC_CANDIDATES = 3
 _LEAST_HASH_COSINE = 0.3
 _ALIGNED_CANDIDATES = 5
 _MOSTLY_COMMON = 0.5
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The outcome for one candidate: ``file`` is where it lies, ``notice`` what is said of it. ``model`` and ``agreement`` are None
-    when nothing could be laid over the picture."""
-
-    file: Path
-    notice: Notice
-    evidence: Evidence
-    probability: float
-    model: Model | None
-    agreement: Agreement | None
-    semantic: float | None
-    orientation: str
-    reference: NormalPicture
+_BACKGROUND_REFERENCES, _BACKGROUND_RANKS = 256, 10
 
 
 @dataclass(frozen=True)
@@ -120,7 +115,10 @@ class Cascade:
         self._semantic: VectorIndex | None = None
         if embedder is not None:
             self._semantic_contents, vectors = self._select(embedder.algorithm, embedder.version)
-            self._semantic = ExactIndex(vectors.view(np.float16), device)
+            self._vectors = vectors.view(np.float16)
+            self._semantic = ExactIndex(self._vectors, device)
+            # Pictures that are no reference of anybody.
+            self._drawn: NDArray[np.float32] = before._drawn if before else embedder.embed(sanity.draw_pictures())
 
     def _select(self, algorithm: str, version: str) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
         """The contents to be searched and their vectors; not copied when nothing is left out."""
@@ -141,11 +139,13 @@ class Cascade:
         models = self._by_features(local)
         strong = sorted(models, key=lambda content: -models[content].inliers)[:_ALIGNED_CANDIDATES]
         candidates = {*hits, *semantic, *strong}
-        found = [
+        verified = [
             self._verify(picture, content, models.get(content), hits.get(content), semantic.get(content))
             for content in sorted(candidates)
         ]
-        return sorted((entry for entry in found if entry is not None), key=lambda entry: -entry.probability)
+        found = [entry for entry in verified if entry is not None]
+        found = [shared.without_shared(picture, entry, found, len(self)) for entry in found]
+        return sorted(found, key=lambda entry: -entry.probability)
 
     def _by_hash(self, picture: NormalPicture) -> dict[int, _HashHit]:
         """Stage A: the references with the nearest hashes."""
@@ -164,12 +164,23 @@ class Cascade:
         best = sorted(hits, key=lambda content: -hits[content].cosine)[:_HASH_CANDIDATES]
         return {content: hits[content] for content in best}
 
-    def _by_embedding(self, picture: NormalPicture) -> dict[int, float]:
-        """Stage B: the references with the nearest embeddings and their cosines."""
-        if self._embedder is None or self._semantic is None:
+    def _by_embedding(self, picture: NormalPicture) -> dict[int, Semantic]:
+        """Stage B: the references with the nearest embeddings.
+
+        Cosines are normalised by a background set (Pizzi et al. 2022): the mean of the ten largest cosines with pictures drawn by
+        code and with a sample of the other references is taken away.
+        """
+        if self._embedder is None or self._semantic is None or not len(self._semantic):
             return {}
-        scores, rows = self._semantic.search(self._embedder.embed([picture.image]), _SEMANTIC_CANDIDATES)
-        return {int(self._semantic_contents[row]): float(score) for score, row in zip(scores[0], rows[0], strict=True)}
+        vector = self._embedder.embed([picture.image])
+        scores, rows = self._semantic.search(vector, _SEMANTIC_CANDIDATES)
+        sample = np.setdiff1d(np.linspace(0, len(self._vectors) - 1, _BACKGROUND_REFERENCES).astype(int), rows[0])
+        others = np.concatenate([self._drawn, self._vectors[sample].astype(np.float32)])
+        level = float(np.sort(others @ vector[0])[-_BACKGROUND_RANKS:].mean())
+        return {
+            int(self._semantic_contents[row]): Semantic(float(score), float(score) - level)
+            for score, row in zip(scores[0], rows[0], strict=True)
+        }
 
     def _by_features(self, local: LocalFeatures) -> dict[int, Model]:
         """Stage C: the references with most votes for which a geometric model is found."""
@@ -193,7 +204,7 @@ class Cascade:
         return models
 
     def _verify(
-        self, picture: NormalPicture, content: int, model: Model | None, hit: _HashHit | None, semantic: float | None
+        self, picture: NormalPicture, content: int, model: Model | None, hit: _HashHit | None, semantic: Semantic | None
     ) -> Comparison | None:
         """Stage D: lay the reference over the picture by each proposed model and keep the most convincing one."""
         jpeg, described = self._store.thumbnail(content), self._describe(content)
@@ -219,15 +230,7 @@ class Cascade:
             agreement = alignment.compare_aligned(picture, reference, proposal)
             if agreement is None:
                 continue
-            evidence = replace(
-                nothing,
-                correlation=agreement.correlation,
-                best_correlation=agreement.best_correlation,
-                agreeing=agreement.agreeing,
-                windows=agreement.windows,
-                share_query=agreement.share_query,
-                share_reference=agreement.share_reference,
-            )
+            evidence = with_agreement(nothing, agreement)
             probability = calibration.probability(evidence, len(self))
             if best.model is None or probability > best.probability:
                 orientation = geometry.orientation_of(agreement.matrix)

@@ -1,6 +1,7 @@
-"""Embeddings: one vector a picture that says what it shows, from an open_clip model with weights on this disk.
+"""Embeddings: one vector a picture that says what it shows, from a model with weights on this disk.
 
-Nothing is downloaded. Untrained or damaged weights give plausible numbers (unrelated pictures reach a cosine of 0.99), so
+Two kinds of model are known: open_clip architectures, and copy detectors in one TorchScript file (such as SSCD, Pizzi et al. 2022,
+which the user has to bring: it may not be passed on). Nothing is downloaded. Untrained or damaged weights give plausible numbers (unrelated pictures reach a cosine of 0.99), so
 weights are tried on built-in pictures first (``sanity``) and refused when they cannot tell copies from strangers.
 """
 
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import pickle
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,6 +28,7 @@ PREPROCESSING = 1
 """Changes when the same picture would be given to a model in another form; part of the version of every embedding."""
 
 _BATCH = 16
+_TILES, _TILE = 6, 64
 
 
 class Embedder(Protocol):
@@ -49,17 +51,44 @@ class EmbeddingAbsence:
     reason: str
 
 
-class OpenClipEmbedder:
-    """The picture half of an open_clip model. May be used by several threads."""
+@dataclass(frozen=True)
+class Form:
+    """What a model wants to see: ``size`` (height, width) in pixels, ``mean`` and ``deviation`` of the colours. A picture is
+    ``stretched`` to the size, or else its centre is cut out."""
 
-    def __init__(self, model: torch.nn.Module, name: str, version: str, device: torch.device) -> None:
-        """``model`` is an open_clip model that is loaded already; see ``load_embedder``."""
-        self._dtype = torch.float16 if device.type == "cuda" else torch.float32
-        self._model = model.to(device=device, dtype=self._dtype).eval()
-        self._device = device
+    size: tuple[int, int]
+    mean: tuple[float, float, float]
+    deviation: tuple[float, float, float]
+    stretched: bool
+
+    def prepare(self, image: Image.Image) -> NDArray[np.float32]:
+        """The picture as the model wants it: (3, H, W)."""
+        height, width = self.size
+        scale = max(width / image.width, height / image.height)
+        size = (max(round(image.width * scale), width), max(round(image.height * scale), height))
+        scaled = image.convert("RGB").resize((width, height) if self.stretched else size, Image.Resampling.BICUBIC)
+        left, top = (scaled.width - width) // 2, (scaled.height - height) // 2
+        values = np.asarray(scaled.crop((left, top, left + width, top + height)), np.float32) / 255
+        standard = (values - np.array(self.mean, np.float32)) / np.array(self.deviation, np.float32)
+        return np.asarray(standard, np.float32).transpose(2, 0, 1)
+
+
+class ModelEmbedder:
+    """A loaded model. May be used by several threads. Moves to the CPU when the memory of its device is short."""
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        encode: Callable[[Any, torch.Tensor], torch.Tensor],
+        form: Form,
+        names: tuple[str, str],
+        device: torch.device,
+    ) -> None:
+        """``encode`` gives the vectors (n, dimensions) of a batch (n, 3, H, W); ``names`` are algorithm and version."""
+        self._encode, self._form = encode, form
         self._lock = threading.Lock()
-        self.algorithm = f"open_clip-{name}".replace("/", "-")
-        self.version = version
+        self._move(model, device)
+        self.algorithm, self.version = names
 
     def embed(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
         """See ``Embedder``."""
@@ -67,50 +96,50 @@ class OpenClipEmbedder:
         return np.concatenate(parts)
 
     def _embed(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
-        batch = torch.from_numpy(np.stack([self._prepare(image) for image in images]))
+        batch = torch.from_numpy(np.stack([self._form.prepare(image) for image in images]))
         with self._lock, torch.inference_mode():
-            model: Any = self._model
-            vectors = model.encode_image(batch.to(device=self._device, dtype=self._dtype)).float()
-            unit = torch.nn.functional.normalize(vectors, dim=1)
-        return unit.cpu().numpy()
+            try:
+                vectors = self._run(batch)
+            except torch.cuda.OutOfMemoryError:
+                self._move(self._model, torch.device("cpu"))
+                torch.cuda.empty_cache()
+                vectors = self._run(batch)
+        if vectors.ndim != 2 or len(vectors) != len(images):
+            raise ValueError(f"the model gives vectors of shape {tuple(vectors.shape)}")
+        return torch.nn.functional.normalize(vectors, dim=1).numpy()
 
-    def _prepare(self, image: Image.Image) -> NDArray[np.float32]:
-        """What open_clip does when it evaluates: shorter side to the model's size, centre square, standardised. (3, H, W)."""
-        visual: Any = self._model.visual
-        height, width = visual.image_size if isinstance(visual.image_size, (tuple, list)) else (visual.image_size,) * 2
-        scale = max(width / image.width, height / image.height)
-        size = (max(round(image.width * scale), width), max(round(image.height * scale), height))
-        scaled = image.convert("RGB").resize(size, Image.Resampling.BICUBIC)
-        left, top = (size[0] - width) // 2, (size[1] - height) // 2
-        values = np.asarray(scaled.crop((left, top, left + width, top + height)), np.float32) / 255
-        mean, deviation = np.array(visual.image_mean, np.float32), np.array(visual.image_std, np.float32)
-        return np.asarray((values - mean) / deviation, np.float32).transpose(2, 0, 1)
+    def _run(self, batch: torch.Tensor) -> torch.Tensor:
+        return self._encode(self._model, batch.to(device=self._device, dtype=self._kind)).float().cpu()
+
+    def _move(self, model: torch.nn.Module, device: torch.device) -> None:
+        self._device = device
+        self._kind = torch.float16 if device.type == "cuda" else torch.float32
+        self._model = model.to(device=device, dtype=self._kind).eval()
+
+
+TORCHSCRIPT = "torchscript"
+"""The name of the model when the checkpoint is a TorchScript file."""
 
 
 def load_embedder(
     name: str, checkpoint: Path | None, device: str | torch.device = "cpu"
 ) -> Embedder | EmbeddingAbsence:
-    """An embedder of the open_clip architecture ``name`` with the weights in ``checkpoint``, or why there is none.
+    """An embedder with the weights in ``checkpoint``, or why there is none.
 
-    A checkpoint is a state dictionary (``.pt``, ``.pth``, ``.bin``) or ``.safetensors`` file; nothing in it is executed.
+    ``name`` is an open_clip architecture, and the checkpoint its state dictionary (``.pt``, ``.pth``, ``.bin``) or ``.safetensors``
+    file, of which nothing is executed; or ``name`` is ``torchscript``, and the checkpoint a TorchScript file that turns pictures
+    (n, 3, 320, 320), standardised as for ImageNet, into vectors (n, dimensions). Such a file is a program, though one that can only
+    calculate: use one from a source that you trust.
     """
     if checkpoint is None:
         return EmbeddingAbsence("no weight file is configured")
     if not checkpoint.is_file():
         return EmbeddingAbsence(f"the weight file {checkpoint} does not exist")
-    open_clip = extras.load("open_clip")
-    if open_clip is None:
-        return EmbeddingAbsence("open-clip-torch is not installed")
-    if name not in open_clip.list_models():
-        return EmbeddingAbsence(f"open_clip knows no model {name!r}")
+    load = _load_torchscript if name == TORCHSCRIPT else _load_open_clip
     try:
-        model = open_clip.create_model(name)
-        mean, deviation = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
-        model.visual.image_mean = getattr(model.visual, "image_mean", None) or mean
-        model.visual.image_std = getattr(model.visual, "image_std", None) or deviation
-        model.load_state_dict(_read_weights(checkpoint))
-        version = f"{PREPROCESSING}.{sha256_file(checkpoint)[:16]}"
-        embedder = OpenClipEmbedder(model, name, version, torch.device(device))
+        embedder = load(name, checkpoint, torch.device(device))
+        if isinstance(embedder, EmbeddingAbsence):
+            return embedder
         reached = sanity.area_under_curve(embedder.embed)
     except _UNUSABLE as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -123,9 +152,55 @@ def load_embedder(
     return embedder
 
 
+def without_composition(image: Image.Image) -> Image.Image:
+    """The picture cut into tiles that change places: what is left for a model to see is texture, palette and stroke, the style."""
+    side = _TILES * _TILE
+    square = image.convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
+    shuffled = Image.new("RGB", (side, side))
+    for place, tile in enumerate(np.random.default_rng(_TILES).permutation(_TILES**2).tolist()):
+        left, top = tile % _TILES * _TILE, tile // _TILES * _TILE
+        part = square.crop((left, top, left + _TILE, top + _TILE))
+        shuffled.paste(part, (place % _TILES * _TILE, place // _TILES * _TILE))
+    return shuffled
+
+
+def _load_open_clip(name: str, checkpoint: Path, device: torch.device) -> Embedder | EmbeddingAbsence:
+    open_clip = extras.load("open_clip")
+    if open_clip is None:
+        return EmbeddingAbsence("open-clip-torch is not installed")
+    if name not in open_clip.list_models():
+        return EmbeddingAbsence(f"open_clip knows no model {name!r}")
+    model = open_clip.create_model(name)
+    model.load_state_dict(_read_weights(checkpoint))
+    visual = model.visual
+    size = visual.image_size if isinstance(visual.image_size, (tuple, list)) else (visual.image_size,) * 2
+    mean = getattr(visual, "image_mean", None) or open_clip.OPENAI_DATASET_MEAN
+    deviation = getattr(visual, "image_std", None) or open_clip.OPENAI_DATASET_STD
+    form = Form((size[0], size[1]), tuple(mean), tuple(deviation), stretched=False)
+    names = (f"open_clip-{name}".replace("/", "-"), _version(checkpoint))
+    return ModelEmbedder(model, lambda loaded, batch: loaded.encode_image(batch), form, names, device)
+
+
+def _load_torchscript(name: str, checkpoint: Path, device: torch.device) -> Embedder:
+    read: Any = torch.jit.load
+    model = read(str(checkpoint), map_location="cpu")
+    return ModelEmbedder(
+        model, lambda loaded, batch: loaded(batch), _COPY_DETECTOR, (name, _version(checkpoint)), device
+    )
+
+
+def _version(checkpoint: Path) -> str:
+    return f"{PREPROCESSING}.{sha256_file(checkpoint)[:16]}"
+
+
+_COPY_DETECTOR = Form((320, 320), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), stretched=True)
+"""How SSCD's own documentation prepares pictures for batches."""
+
+
 _UNUSABLE = (
     ExtraMissingError,
     OSError,
+    AttributeError,
     RuntimeError,
     ValueError,
     KeyError,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -14,8 +14,9 @@ from PIL import Image
 
 from provenance_guard.errors import LibraryError
 from provenance_guard.similarity import calibration, features, indexing, scan, scores
-from provenance_guard.similarity.cascade import Cascade, Comparison
-from provenance_guard.similarity.embedding import Embedder, EmbeddingAbsence
+from provenance_guard.similarity.cascade import Cascade
+from provenance_guard.similarity.comparison import Comparison
+from provenance_guard.similarity.embedding import Embedder, EmbeddingAbsence, without_composition
 from provenance_guard.similarity.explain import MOST_LINES
 from provenance_guard.similarity.indexing import Progress, SyncReport
 from provenance_guard.similarity.normalise import NormalPicture, normalise
@@ -133,8 +134,10 @@ class Library:
         limits = {"review": review, "near_copy": near_copy, "semantic_review": semantic_review}
         picture = normalise(image)
         state, compared = self._compare(picture, folders)
-        found = [_match(picture, entry, limits) for entry in compared if _worth_telling(entry, limits)]
-        matches = tuple(sorted(found, key=lambda match: match.notice.cleared))
+        worthy = [entry for entry in compared if _worth_telling(entry, limits)]
+        worthy = sorted(worthy, key=lambda entry: entry.notice.cleared)
+        found = [_match(picture, entry, limits) for entry in worthy]
+        matches = (*self._with_style(picture, worthy[:_MOST_MATCHES], found), *found[_MOST_MATCHES:])
         seconds = time.perf_counter() - started
         level = scores.level_of(matches)
         return Verdict(level, matches[:_MOST_MATCHES], self._notes(len(state)), seconds, len(state), limits)
@@ -204,6 +207,18 @@ class Library:
             raise LibraryError(f"{missing[0]} is not in the library yet.", next_step="Sync that folder first.")
         return tuple(sorted(known[Path(folder).absolute()] for folder in folders))
 
+    def _with_style(
+        self, picture: NormalPicture, entries: Sequence[Comparison], matches: Sequence[Match]
+    ) -> Iterator[Match]:
+        """The matches that are told, with their style when there is an embedder."""
+        if self._embedder is None or not entries:
+            yield from matches[: len(entries)]
+            return
+        shuffled = [without_composition(p.image) for p in (picture, *(entry.reference for entry in entries))]
+        vectors = self._embedder.embed(shuffled)
+        for match, cosine in zip(matches, vectors[1:] @ vectors[0], strict=False):
+            yield replace(match, dimensions=replace(match.dimensions, style=float(cosine)))
+
     def _notes(self, references: int) -> tuple[str, ...]:
         notes = []
         if references == 0:
@@ -217,7 +232,7 @@ class Library:
 
 def _worth_telling(entry: Comparison, limits: dict[str, float]) -> bool:
     likely = entry.probability >= min(_LEAST_PROBABILITY, entry.notice.limits(limits)["review"])
-    return likely or (entry.semantic is not None and entry.semantic >= limits["semantic_review"])
+    return likely or (entry.semantic is not None and entry.semantic.cosine >= limits["semantic_review"])
 
 
 def _geometry(entry: Comparison) -> Geometry | None:
@@ -236,6 +251,7 @@ def _geometry(entry: Comparison) -> Geometry | None:
 def _match(picture: NormalPicture, entry: Comparison, asked: dict[str, float]) -> Match:
     shares = (entry.evidence.share_query, entry.evidence.share_reference)
     limits = entry.notice.limits(asked)
+    cosine = entry.semantic.cosine if entry.semantic else None
     return Match(
         reference=entry.file,
         probability=entry.probability,
@@ -243,16 +259,15 @@ def _match(picture: NormalPicture, entry: Comparison, asked: dict[str, float]) -
             visual_overlap=max(shares),
             structure=entry.evidence.agreeing,
             colour=scores.colour_similarity(picture, entry.reference),
-            semantic=entry.semantic,
+            semantic=cosine,
+            semantic_above_background=entry.semantic.above if entry.semantic else None,
         ),
         copied_share_picture=shares[0],
         copied_share_reference=shares[1],
         algorithm=f"{features.ALGORITHM} {features.VERSION}, calibration {calibration.version()}",
         geometry=_geometry(entry),
-        summary=scores.summarise(
-            scores.readable(Path(entry.file.name)), entry.probability, shares, entry.semantic, limits
-        )
+        summary=scores.summarise(scores.readable(Path(entry.file.name)), entry.probability, shares, cosine, limits)
         + (", and cleared" if entry.notice.cleared else ""),
         notice=entry.notice,
-        level=scores.judge(entry.probability, entry.semantic, entry.notice, limits),
+        level=scores.judge(entry.probability, cosine, entry.notice, limits),
     )

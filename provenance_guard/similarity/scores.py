@@ -28,8 +28,9 @@ class Dimensions:
     """What the papers and courts ask for, each 0..1; None when it was not measured.
 
     ``visual_overlap``: the larger of the copied shares of picture and reference. ``structure``: the share of the aligned windows
-    whose structure agrees. ``colour``: intersection of the two Lab histograms. ``style``: cosine of style features.
-    ``semantic``: cosine of the embeddings.
+    whose structure agrees. ``colour``: intersection of the two Lab histograms. ``style``: cosine of the embeddings of both pictures
+    after their parts changed places. ``semantic``: cosine of the embeddings; ``semantic_above_background``: how far that is above
+    what the picture reaches with unrelated pictures (-2..1).
     """
 
     visual_overlap: float
@@ -37,6 +38,7 @@ class Dimensions:
     colour: float
     style: float | None = None
     semantic: float | None = None
+    semantic_above_background: float | None = None
 
 
 @dataclass(frozen=True)

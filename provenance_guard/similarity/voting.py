@@ -30,22 +30,30 @@ _BACKGROUND = 4
 _LEAST_COSINE = 0.7
 _COMMON_COSINE = 0.9
 _HALF = features.REFERENCE_COUNT // 2
-_COMPARE_ALL = 1 << 15
+_COMPARE_ALL = 1 << 13
 _COMPARED_ROWS = 6000
-_FEWEST_LISTS, _MOST_LISTS = 4, 48
-_ROWS_OF_A_LIST = 16
+_FEWEST_LISTS, _MOST_LISTS = 4, 24
+_ROWS_OF_A_QUERY = 96
+_CROWDED = 32
 _MOST_WORKERS = 4
+
+_REFERENCE_BITS, _COSINE_BITS, _PLACE_BITS = 24, 17, 9
+_ONE = (1 << _COSINE_BITS) - 1
+_CHUNK_VALUES = 1 << 25
+"""Scores computed at once: 64 MB in half precision."""
 
 
 @dataclass(frozen=True)
 class Hits:
     """What features of a query found: hit ``i`` says that feature ``queries[i]`` is like feature ``places[i]`` of reference
-    ``references[i]``, with the cosine ``cosines[i]``. Sorted by feature, best first; each reference once a feature."""
+    ``references[i]``, with the cosine ``cosines[i]``, above a least one. Sorted by feature, best first; each reference once a feature.
+    ``rows`` tells for each feature how many rows were found, several of one reference among them."""
 
     queries: NDArray[np.int64]
     references: NDArray[np.int64]
     places: NDArray[np.int64]
     cosines: NDArray[np.float32]
+    rows: NDArray[np.int64]
 
     def ranks(self) -> NDArray[np.int64]:
         """The rank of each hit among those of its feature, from 0."""
@@ -53,7 +61,7 @@ class Hits:
 
     def select(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> Hits:
         """The hits for which ``chosen`` is true, or those with these numbers."""
-        return Hits(self.queries[chosen], self.references[chosen], self.places[chosen], self.cosines[chosen])
+        return Hits(self.queries[chosen], self.references[chosen], self.places[chosen], self.cosines[chosen], self.rows)
 
 
 class FeatureIndex(Protocol):
@@ -116,7 +124,7 @@ class InvertedIndex:
         parts = self._halves[0 if bright else 1]
         wanted = torch.from_numpy(descriptors).float() / features.SCALE
         found = [entry for part in parts if len(part.rows) and len(wanted) for entry in _search(wanted, part)]
-        return _best_references(found, used)
+        return _best_references(found, len(wanted), used)
 
 
 class ExhaustiveIndex:
@@ -140,7 +148,7 @@ class ExhaustiveIndex:
     def find(self, descriptors: NDArray[np.int8], bright: bool, used: NDArray[np.bool_]) -> Hits:
         """See ``FeatureIndex``."""
         if not len(descriptors):
-            return _best_references([], used)
+            return _best_references([], 0, used)
         kind = torch.float16 if self._device.type == "cuda" else torch.float32
         # One side at length 1 (exact: a power of two), or the product of equals would overflow half precision.
         wanted = torch.from_numpy(descriptors).to(device=self._device, dtype=kind) / features.SCALE
@@ -160,11 +168,8 @@ class ExhaustiveIndex:
                 flat = [values.reshape(-1).cpu().numpy() for values in (queries, owners, place, cosines)]
                 found.append((flat[0], flat[1], flat[2], flat[3]))
             first += len(part)
-        return _best_references(found, used)
+        return _best_references(found, len(wanted), used)
 
-
-_CHUNK_VALUES = 1 << 25
-"""Scores computed at once: 64 MB in half precision."""
 
 _Found = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
 """Hits in no order: features, references, places, cosines."""
@@ -204,15 +209,16 @@ def _background(hits: Hits, queries: int, references: int) -> NDArray[np.float32
     behind = ranks >= _BACKGROUND
     total = np.bincount(hits.queries[behind], hits.cosines[behind], queries)
     found = np.bincount(hits.queries[behind], minlength=queries)
-    # Hits are told best first: the last one of a feature stands for those that were not found.
-    lowest = np.full(queries, _LEAST_COSINE)
-    lowest[hits.queries] = hits.cosines
+    # Where one texture fills the lists, the lowest hit stands for the references that were not found.
+    last_hit = np.full(queries, _LEAST_COSINE)
+    last_hit[hits.queries] = hits.cosines  # Best first: the last one stays.
+    lowest = np.where(hits.rows >= _CROWDED, last_hit, _LEAST_COSINE)
     return np.maximum((total + (last - found) * lowest) / last, _LEAST_COSINE).astype(np.float32)
 
 
 def _search(wanted: torch.Tensor, part: _Lists) -> list[_Found]:
     if len(part.rows) <= _COMPARE_ALL:
-        return [_compare(wanted, np.arange(len(wanted)), part, (0, len(part.rows)), 4 * _ROWS_OF_A_LIST)]
+        return [_compare(wanted, np.arange(len(wanted)), part, (0, len(part.rows)), _ROWS_OF_A_QUERY)]
     mean = len(part.rows) / vocabulary.size()
     lists = int(np.clip(_COMPARED_ROWS / mean, _FEWEST_LISTS, _MOST_LISTS))
     words = vocabulary.nearest_words(wanted, lists).reshape(-1)
@@ -225,7 +231,7 @@ def _search(wanted: torch.Tensor, part: _Lists) -> list[_Found]:
         for word in chosen.tolist():
             here, start, end = queries[cuts[word] : cuts[word + 1]], part.starts[word], part.starts[word + 1]
             if len(here) and end > start:
-                found.append(_compare(wanted, here, part, (start, end), _ROWS_OF_A_LIST))
+                found.append(_compare(wanted, here, part, (start, end), _ROWS_OF_A_QUERY // lists))
         return found
 
     workers = min(_MOST_WORKERS, torch.get_num_threads())
@@ -240,25 +246,36 @@ def _compare(
     start, end = span
     products = wanted[torch.from_numpy(queries)] @ part.rows[start:end].float().T
     top = products.topk(min(count, end - start), dim=1)
-    rows = top.indices.numpy().reshape(-1) + start
     cosines = top.values.numpy().reshape(-1) / np.float32(features.SCALE)
-    return np.repeat(queries, top.values.shape[1]), part.owners[rows], part.places[rows], cosines
+    like = cosines > _LEAST_COSINE
+    rows = top.indices.numpy().reshape(-1)[like] + start
+    return np.repeat(queries, top.values.shape[1])[like], part.owners[rows], part.places[rows], cosines[like]
 
 
-def _best_references(found: Sequence[_Found], used: NDArray[np.bool_]) -> Hits:
-    """For each feature its best hit in each used reference, the best ``RANKS`` of them."""
+def _best_references(found: Sequence[_Found], count: int, used: NDArray[np.bool_]) -> Hits:
+    """For each of ``count`` features its best hit in each used reference, the best ``RANKS`` of them."""
     if not found:
         nothing = np.zeros(0, np.int64)
-        return Hits(nothing, nothing, nothing, np.zeros(0, np.float32))
+        return Hits(nothing, nothing, nothing, np.zeros(0, np.float32), np.zeros(count, np.int64))
     queries, references, places, cosines = (np.concatenate(column) for column in zip(*found, strict=True))
-    hits = Hits(queries.astype(np.int64), references.astype(np.int64), places.astype(np.int64), cosines)
-    hits = hits.select(used[hits.references])
-    order = np.lexsort((hits.places, -hits.cosines, hits.references, hits.queries))
-    hits = hits.select(order)
-    first = np.ones(len(order), np.bool_)
-    first[1:] = (np.diff(hits.queries) != 0) | (np.diff(hits.references) != 0)
-    hits = hits.select(first)
-    hits = hits.select(np.lexsort((hits.references, -hits.cosines, hits.queries)))
+    queries, references = queries.astype(np.int64), references.astype(np.int64)
+    rows = np.bincount(queries, minlength=count)
+    # One number for each hit sorts by feature, reference, falling cosine, place; cosines are whole numbers of 1 / SCALE**2.
+    missing = _ONE - np.rint(cosines * np.float32(features.SCALE**2)).astype(np.int64)
+    group = queries << _REFERENCE_BITS | references
+    keys = (group << _COSINE_BITS | missing) << _PLACE_BITS | places.astype(np.int64)
+    keys = np.sort(keys[used[references]])
+    keys = keys[np.diff(keys >> (_COSINE_BITS + _PLACE_BITS), prepend=-1) != 0]
+    group, missing = keys >> (_COSINE_BITS + _PLACE_BITS), keys >> _PLACE_BITS & (1 << _COSINE_BITS) - 1
+    order = np.argsort((group >> _REFERENCE_BITS) << _COSINE_BITS | missing, kind="stable")
+    group, missing = group[order], missing[order]
+    hits = Hits(
+        group >> _REFERENCE_BITS,
+        group & (1 << _REFERENCE_BITS) - 1,
+        keys[order] & (1 << _PLACE_BITS) - 1,
+        ((_ONE - missing) / features.SCALE**2).astype(np.float32),
+        rows,
+    )
     return hits.select(hits.ranks() < RANKS)
 
 

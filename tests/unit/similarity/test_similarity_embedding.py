@@ -122,5 +122,72 @@ def test_a_library_gains_embeddings_when_weights_appear(trained: Path, tmp_path:
         verdict = library.screen(sanity.draw_pictures()[5])
         assert verdict.notes == ()
         assert verdict.matches[0].reference.name == "5.png"
-        assert verdict.matches[0].dimensions.semantic == pytest.approx(1.0, abs=0.01)
+        dimensions = verdict.matches[0].dimensions
+        assert dimensions.semantic == pytest.approx(1.0, abs=0.01)
+        assert dimensions.style == pytest.approx(1.0, abs=0.05)
+        assert 0 < dimensions.semantic_above_background < 1.5
         assert library.screen(sanity.draw_pictures()[5], near_copy=1.1, review=1.1).level == "review"
+
+
+class _Pooled(torch.nn.Module):
+    """A small copy detector: coarse patterns of light and dark, whichever side is left."""
+
+    def __init__(self, useful: bool) -> None:
+        super().__init__()
+        self.useful = useful
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        grey = pictures.mean(dim=1, keepdim=True)
+        if not self.useful:
+            return torch.ones(len(pictures), 8) + 0.01 * grey.mean(dim=(1, 2, 3))[:, None]
+        small = torch.nn.functional.adaptive_avg_pool2d(grey, 10)
+        small = small - torch.nn.functional.avg_pool2d(small, 5, 1, 2)
+        both = small + small.flip(3)
+        return both.flatten(1)
+
+
+def _save_script(path: Path, useful: bool) -> Path:
+    torch.jit.script(_Pooled(useful)).save(str(path))
+    return path
+
+
+def test_a_torchscript_copy_detector_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sanity, "LEAST_AUC", 0.6)  # It stands in for a trained model; only the way there is tested.
+    embedder = load_embedder("torchscript", _save_script(tmp_path / "detector.torchscript.pt", useful=True))
+    assert not isinstance(embedder, EmbeddingAbsence), embedder.reason
+    references = tmp_path / "references"
+    references.mkdir()
+    for seed in range(12):
+        draw_scene(seed).save(references / f"{seed}.png")
+    with Library.open(tmp_path / "data", embedder=embedder) as library:
+        library.sync(references)
+        assert library.status().embedding == f"torchscript {embedder.version}"
+        dimensions = library.screen(draw_scene(4)).matches[0].dimensions
+        assert dimensions.semantic == pytest.approx(1.0, abs=0.01)
+        assert dimensions.semantic_above_background > 0.3
+        assert dimensions.style is not None
+
+
+def test_a_torchscript_file_that_tells_nothing_is_refused(tmp_path: Path) -> None:
+    refused = load_embedder("torchscript", _save_script(tmp_path / "useless.pt", useful=False))
+    assert "cannot tell copies from strangers" in refused.reason
+    broken = tmp_path / "broken.pt"
+    broken.write_bytes(b"no archive")
+    assert "cannot be used with torchscript" in load_embedder("torchscript", broken).reason
+
+
+def test_a_model_moves_to_the_cpu_when_its_device_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sanity, "LEAST_AUC", 0.0)
+    embedder = load_embedder("torchscript", _save_script(tmp_path / "detector.pt", useful=True))
+    expected = embedder.embed([draw_scene(1)])
+    run, calls = embedder._run, []
+
+    def refuse_once(batch: torch.Tensor) -> torch.Tensor:
+        calls.append(batch)
+        if len(calls) == 1:
+            raise torch.cuda.OutOfMemoryError("out of memory")
+        return run(batch)
+
+    monkeypatch.setattr(embedder, "_run", refuse_once)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    assert embedder.embed([draw_scene(1)]) == pytest.approx(expected, abs=1e-6)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageEnhance, ImageOps
+from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 from similarity_pictures import draw_scene
 
 from provenance_guard.pictures import to_tensor
@@ -191,3 +191,29 @@ def test_transparency_counts_as_white(tmp_path: Path) -> None:
     draw_scene(1).save(tmp_path / "references" / "1.png")
     library.sync(tmp_path / "references")
     assert library.screen(picture).level == "clean"
+
+
+def _watermarked(picture: Image.Image) -> Image.Image:
+    """In a frame, with the same lettering all over it."""
+    layer = Image.new("RGB", picture.size, (128, 128, 128))
+    draw = ImageDraw.Draw(layer)
+    for y in range(0, picture.height, 60):
+        for x in range(0, picture.width, 160):
+            draw.text((x, y), "(c) stock", fill="white")
+            draw.rectangle((x + 70, y + 2, x + 96, y + 26), outline="white", width=5)
+    return ImageOps.expand(Image.blend(picture, layer, 0.4), 40, (24, 24, 30))
+
+
+@pytest.mark.parametrize("references", [4, 9])
+def test_a_watermark_on_all_references_makes_no_copy(tmp_path: Path, references: int) -> None:
+    (tmp_path / "references").mkdir()
+    for seed in range(references):
+        _watermarked(draw_scene(seed)).save(tmp_path / "references" / f"{seed}.png")
+    library = Library.open(tmp_path / "data")
+    library.sync(tmp_path / "references")
+    for seed in (50, 51, 52):
+        verdict = library.screen(_watermarked(draw_scene(seed)))
+        assert verdict.level == "clean", verdict.matches[0]
+    assert library.screen(_watermarked(draw_scene(3))).matches[0].reference.name == "3.png"
+    assert library.screen(draw_scene(2)).level == "near_copy"
+    assert library.screen(_watermarked(draw_scene(1).crop((90, 60, 420, 330)))).level == "near_copy"
