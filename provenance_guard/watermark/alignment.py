@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from provenance_guard.watermark.dct import BLOCK
 from provenance_guard.watermark.pattern import TILE, Pattern, Pilots
 
 _FINE = 2 * TILE
 _SAMPLES = 16
 _SQUARE = 8
+_MEAN_TO_DEVIATION = math.sqrt(math.pi / 2)  # Of the absolute values of a Gaussian.
 _HIGHEST = 0.48  # Cycles a pixel: pilots beyond it are lost in a shrunken picture.
 _MOST_ENERGY = 60.0
 _MOVES = (
@@ -119,12 +121,19 @@ def _placed(spectrum: torch.Tensor, field: torch.Tensor, place: tuple[int, int],
     )
 
 
-def likeness(tile: torch.Tensor, template: torch.Tensor, turns: list[torch.Tensor]) -> float:
-    """The strongest correlation of a tile with a template over all shifts, ``turns`` and both signs, in standard deviations
-    of what the shifts give."""
+def likeness(tile: torch.Tensor, templates: torch.Tensor, turns: list[torch.Tensor]) -> float:
+    """The strongest correlation of a tile with one of ``templates`` (n, 128, 128) over all shifts, ``turns`` and both signs, in
+    standard deviations of what the shifts give.
+
+    Shifts that differ by whole blocks are measured by their own deviation: there two messages of one key are most alike.
+    """
     spectra = torch.fft.fft2(torch.stack([_turned(tile, turn) for turn in turns]))
-    fields = torch.fft.ifft2(spectra * torch.fft.fft2(template.to(tile.device)).conj()).real
-    return float((fields.abs().amax((1, 2)) / (fields.square().mean((1, 2)).sqrt() + 1e-12)).max())
+    spectra[:, :: TILE // BLOCK, :: TILE // BLOCK] = 0  # The edges of JPEG's blocks.
+    conjugates = torch.fft.fft2(templates.to(tile.device)).conj()
+    fields = torch.fft.ifft2(spectra[:, None] * conjugates).real.abs()
+    classes = fields.reshape(*fields.shape[:2], TILE // BLOCK, BLOCK, TILE // BLOCK, BLOCK)
+    deviations = _MEAN_TO_DEVIATION * torch.maximum(classes.mean((2, 4)), fields.mean((2, 3))[..., None, None])
+    return float((classes.amax((2, 4)) / (deviations + 1e-12)).max())
 
 
 def refine(spectrum: torch.Tensor, guesses: torch.Tensor, pilots: Pilots) -> tuple[torch.Tensor, torch.Tensor]:

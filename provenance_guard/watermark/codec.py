@@ -18,7 +18,8 @@ from provenance_guard.pictures import to_image
 from provenance_guard.watermark import coding, detector
 from provenance_guard.watermark.alignment import fold_at_corner
 from provenance_guard.watermark.canvas import Picture, open_canvas, parts
-from provenance_guard.watermark.detector import Detection, Evidence
+from provenance_guard.watermark.detector import Detection
+from provenance_guard.watermark.evidence import Evidence, overlapping_parts, windows_of
 from provenance_guard.watermark.keys import Key
 from provenance_guard.watermark.pattern import TILE, Pattern, pattern_of
 from provenance_guard.watermark.payload import Profile, profile_for
@@ -84,12 +85,27 @@ class Watermarker:
         canvas = open_canvas(image)
         if min(canvas.shape) < detector.SMALLEST_SIDE:
             return None
-        evidence = Evidence(canvas)
+        evidence = Evidence(canvas, windows_of(canvas.shape))
         for key in self._keys:
             found = detector.find(evidence, key, len(self._keys))
             if found is not None:
                 return found
         return None
+
+    def detect_all(self, image: Picture, most: int = 16) -> list[Detection]:
+        """All marks in ``image``, up to ``most``, where ``detect`` tells the first: for collages. Takes several times as long.
+
+        The whole picture is searched first, then overlapping parts of it, each for every known key. A mark that lies in two
+        places in the same geometry is told once.
+        """
+        canvas = open_canvas(image)
+        if min(canvas.shape) < detector.SMALLEST_SIDE:
+            return []
+        evidence = Evidence(canvas, [*windows_of(canvas.shape), *overlapping_parts(canvas.shape)])
+        found: list[Detection] = []
+        for key in self._keys:
+            found += detector.find_all(evidence, key, len(self._keys), most - len(found))
+        return found
 
     def check(self, image: Picture, payload: bytes) -> float:
         """How strongly ``image`` speaks for a claimed payload: a z score, for pictures too damaged for ``detect``.
@@ -101,7 +117,7 @@ class Watermarker:
         canvas = open_canvas(image)
         if min(canvas.shape) < detector.SMALLEST_SIDE:
             return 0.0
-        return detector.claimed_score(Evidence(canvas), self.key, payload)
+        return detector.claimed_score(Evidence(canvas, windows_of(canvas.shape)), self.key, payload)
 
     def _embed(self, image: PictureT, payload: bytes) -> tuple[PictureT, float]:
         profile = profile_for(payload)
@@ -136,7 +152,8 @@ class Watermarker:
         stored = io.BytesIO()
         image.save(stored, "JPEG", quality=_SELF_CHECK_QUALITY)
         with Image.open(stored) as received:
-            tiles = next(Evidence(open_canvas(received)).groups(self.key))
+            canvas = open_canvas(received)
+            _, tiles = next(Evidence(canvas, windows_of(canvas.shape)).groups(self.key))
             score, profile = detector.correlation(tiles[0], self.key, payload)
         bits = 6 * profile.message_bits
         signal = max(score, 0.1) ** 2

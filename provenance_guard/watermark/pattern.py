@@ -109,10 +109,13 @@ class Pattern:
         """The tile (128, 128), root mean square 1, that carries a codeword, or any weights of its bits, in a profile's layout."""
         return math.sqrt(1 - PILOT_SHARE) * self.data_tile(code, profile) + math.sqrt(PILOT_SHARE) * self._pilot_tile
 
-    def data_tile(self, code: coding.Soft, profile: Profile) -> torch.Tensor:
-        """The part of the tile that carries a codeword: no pilots, root mean square 1."""
+    def data_tile(
+        self, code: coding.Soft, profile: Profile, emphasis: npt.NDArray[np.float32] = EMPHASES[0]
+    ) -> torch.Tensor:
+        """The part of the tile that carries a codeword, its frequencies weighed by one of ``EMPHASES``: no pilots, root mean
+        square 1."""
         layout = layout_of(self.key, profile)
-        values = torch.from_numpy(code[layout.positions] * layout.signs)
+        values = torch.from_numpy(code[layout.positions] * layout.signs * emphasis[:, None])
         side = TILE // BLOCK
         coefficients = torch.zeros(side, side, BLOCK, BLOCK)
         coefficients[:, :, _ROWS, _COLUMNS] = values.T.reshape(side, side, -1)

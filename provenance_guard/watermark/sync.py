@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from provenance_guard.watermark.pattern import Pattern
 from provenance_guard.watermark.perceptual import fast_length
 
-SMALLEST_SCALE, LARGEST_SCALE = 0.3, 2.6
+SMALLEST_SCALE, LARGEST_SCALE = 0.3, 3.4
 _LONGEST_WINDOW = 640
 _PEAK_LIMIT = 25.0
 _INNER, _OUTER = 0.017, 0.485  # Cycles a pixel.
