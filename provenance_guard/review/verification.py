@@ -176,6 +176,8 @@ class _Examination:
         if self.sidecar and (check := self.sidecar_check):
             if not check.signature:
                 return Finding("record", "fails", "The sidecar was changed after it was signed.")
+            if self.sidecar.newer:
+                return Finding("record", "unknown", " ".join(check.notes))
             if not check.openings:
                 return Finding("record", "fails", "A private field in the sidecar does not fit its commitment.")
             if (

@@ -11,6 +11,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from evidence_studio import INFOTEXT, PRIVATE, Studio, config, draw, make_studio
@@ -23,7 +24,7 @@ from provenance_guard.guard import Guard
 from provenance_guard.ledger import Ledger
 from provenance_guard.provenance.dsse import seal_envelope
 from provenance_guard.provenance.record import Context
-from provenance_guard.provenance.sidecar import parse_sidecar, read_sidecar, sidecar_path
+from provenance_guard.provenance.sidecar import parse_sidecar, read_sidecar, sidecar_path, sign_envelope
 from provenance_guard.review import manifest
 from provenance_guard.review.dossier import build_dossier
 from provenance_guard.review.dossier_page import write_page
@@ -218,6 +219,19 @@ def test_a_graph_tells_what_is_opened(studio, tmp_path, capsys):
         f"record:{studio.record}",
         f"record:{studio.records[0]}",
     }
+
+
+def test_of_a_newer_sidecar_verify_tells_what_it_could_check(studio, tmp_path, outsider):
+    document = json.loads(read_sidecar(sidecar_path(studio.picture)).envelope.payload)
+    document["predicateType"] = "urn:provenance-guard:record:v2"
+    picture = shutil.copy(studio.picture, tmp_path / "a.png")
+    with studio.open() as guard:
+        sidecar_path(picture).write_bytes(sign_envelope(json.dumps(document).encode(), guard.signer))
+    findings = {finding.subject: finding for finding in verify_file(picture, outsider).findings}
+    assert (findings["content"].verdict, findings["record"].verdict) == ("holds", "unknown")
+    assert "newer version" in findings["record"].sentence and "Update" in findings["record"].sentence
+    Image.fromarray(np.zeros((60, 80, 3), np.uint8)).save(picture)
+    assert {finding.subject: finding.verdict for finding in verify_file(picture, outsider).findings}["content"] == "fails"
 
 
 # Dossiers
