@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,7 @@ def gather(named: str, guard: Guard, finder: PictureFinder) -> Evidence:
         source, picture = _sidecar_beside(path), path
     with open_ledger(guard) as ledger:
         if source is not None:
-            record_id = source.record_id
+            record_id = _checked_id(source)
         elif picture is not None:
             record_id = _identified(picture, guard)
         else:
@@ -111,19 +112,15 @@ def gather_record(
     return Evidence(record_id, source, picture if picture and picture.is_file() else None, found)
 
 
-class open_ledger:
-    """The ledger of an installation for reading, in a ``with`` block; None where there is none. No ledger and no key is made."""
-
-    def __init__(self, guard: Guard) -> None:
-        path = guard.config.ledger_path
-        self._ledger = Ledger.open_read_only(path) if path.exists() else None
-
-    def __enter__(self) -> Ledger | None:
-        return self._ledger
-
-    def __exit__(self, *_: object) -> None:
-        if self._ledger:
-            self._ledger.close()
+@contextmanager
+def open_ledger(guard: Guard) -> Iterator[Ledger | None]:
+    """The ledger of an installation for reading; None where there is none. No ledger and no key is made."""
+    path = guard.config.ledger_path
+    if not path.exists():
+        yield None
+        return
+    with Ledger.open_read_only(path) as ledger:
+        yield ledger
 
 
 class PictureFinder:
@@ -172,6 +169,15 @@ def opened_context(event: Event) -> dict[str, Any]:
 def _sidecar_beside(picture: Path) -> Sidecar | None:
     path = sidecar_path(picture)
     return read_sidecar(path) if path.exists() else None
+
+
+def _checked_id(source: Sidecar) -> str:
+    """The record id that a sidecar names; it becomes part of file names, and anybody can write a sidecar."""
+    if not source.newer and not re.fullmatch("[0-9a-f]{32}", source.record_id):
+        raise SidecarError(
+            f"The sidecar {source.path.name} names no record.", next_step="Get it again from the creator."
+        )
+    return source.record_id
 
 
 def _identified(picture: Path, guard: Guard) -> str:

@@ -221,6 +221,16 @@ def test_a_graph_tells_what_is_opened(studio, tmp_path, capsys):
     }
 
 
+@pytest.mark.parametrize("name", ["../../evil", "", "a/b", "AB" * 16])
+def test_a_record_id_that_is_none_becomes_no_file_name(studio, tmp_path, outsider, name):
+    document = json.loads(read_sidecar(sidecar_path(studio.picture)).envelope.payload)
+    document["predicate"]["record"]["id"] = name
+    path = tmp_path / "a.png.prov.json"
+    path.write_bytes(sign_envelope(json.dumps(document).encode(), Signer(Ed25519PrivateKey.generate())))
+    with pytest.raises(GuardError, match="names no record"):
+        gather(str(path), outsider, PictureFinder())
+
+
 def test_of_a_newer_sidecar_verify_tells_what_it_could_check(studio, tmp_path, outsider):
     document = json.loads(read_sidecar(sidecar_path(studio.picture)).envelope.payload)
     document["predicateType"] = "urn:provenance-guard:record:v2"
