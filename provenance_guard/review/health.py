@@ -20,6 +20,9 @@ from provenance_guard.errors import GuardError
 from provenance_guard.gate.quarantine import Quarantine
 from provenance_guard.guard import Guard
 from provenance_guard.ledger import Ledger, verify_ledger
+from provenance_guard.ledger.anchors import rfc3161
+from provenance_guard.ledger.anchors.keeping import read_turn
+from provenance_guard.ledger.anchors.queue import is_due
 from provenance_guard.review.gaps import describe_gap, find_gaps
 from provenance_guard.signing import Signer
 from provenance_guard.watermark import KeyRing
@@ -127,6 +130,33 @@ def _ledger(config: Config) -> _Lines:
         yield "problem", problem.sentence
 
 
+def _outside(config: Config) -> _Lines:
+    asked = config.settings.timestamping
+    if not asked.authorities and not asked.calendars:
+        yield (
+            "note",
+            "Nobody outside dates the ledger: its times are this computer's word alone. docs/ledger.md tells how.",
+        )
+        return
+    for authority in asked.authorities:
+        try:
+            rfc3161.read_roots(authority.roots.read_bytes())
+        except (OSError, ValueError):
+            yield "problem", f"The root certificates of {authority.url} cannot be read from {authority.roots}."
+    if not config.ledger_path.exists():
+        return
+    with Ledger.open_read_only(config.ledger_path) as ledger:
+        checkpoints = ledger.checkpoints()
+        for name in (*(authority.url for authority in asked.authorities), *asked.calendars):
+            turn = read_turn(ledger, name)
+            if not checkpoints or not is_due(ledger, name, checkpoints[-1]):
+                yield "fine", f"{name} has dated all there is."
+            elif turn.attempts:
+                yield "note", f"{name} was asked {turn.attempts} time(s) in vain: {turn.sentence}"
+            else:
+                yield "fine", f"{name} is to be asked about the newest checkpoint."
+
+
 def _gaps(config: Config) -> _Lines:
     if not config.ledger_path.exists():
         return
@@ -183,6 +213,7 @@ _EXAMINATIONS: tuple[tuple[str, Callable[[Config], _Lines]], ...] = (
     ("folders", _directories),
     ("keys", _keys),
     ("ledger", _ledger),
+    ("time", _outside),
     ("gaps", _gaps),
     ("WebUI", _webui),
     ("quarantine", _quarantine),

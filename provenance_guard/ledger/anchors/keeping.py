@@ -78,10 +78,12 @@ def anchored_size(ledger: Ledger, authority: str) -> int:
 
 
 def holds_news(ledger: Ledger, start: int, end: int) -> bool:
-    """Whether an event from ``start`` up to ``end`` tells more than that an anchor came: only then a new anchor is worth asking for."""
-    query = "SELECT 1 FROM event WHERE seq >= ? AND seq < ? AND type != ? LIMIT 1"
+    """Whether an event from ``start`` up to ``end`` tells more than that an anchor came, or that a program still runs: only then a
+    new anchor is worth asking for."""
+    query = "SELECT 1 FROM event WHERE seq >= ? AND seq < ? AND type NOT IN (?, ?) LIMIT 1"
     with ledger.snapshot() as connection:
-        return connection.execute(query, (start, end, events.TIMESTAMP_ATTACHED)).fetchone() is not None
+        values = (start, end, events.TIMESTAMP_ATTACHED, events.SESSION_ALIVE)
+        return connection.execute(query, values).fetchone() is not None
 
 
 def read_turn(ledger: Ledger, authority: str) -> Turn:

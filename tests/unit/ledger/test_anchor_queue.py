@@ -320,3 +320,11 @@ def wait_for(condition, seconds: float = 15) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it never happened"
         time.sleep(0.05)
+
+
+def test_signs_of_life_are_no_news(ledger, both):
+    grow(ledger)
+    anchor_newest(ledger, asked(both[0]))
+    ledger.append(events.SESSION_ALIVE, {})
+    ledger.checkpoint()
+    assert results(anchor_newest(ledger, asked(both[0]))) == [("not due", None)]

@@ -38,6 +38,7 @@ from provenance_guard.provenance.sidecar import (
     sign_envelope,
     with_outside,
 )
+from provenance_guard.review.health import examine
 from provenance_guard.review.refreshing import refresh_sidecar
 from provenance_guard.review.trust import read_trust
 from provenance_guard.review.verdicts import Trust
@@ -499,3 +500,21 @@ def test_a_ledger_that_was_put_in_the_place_of_our_own_is_found(studio, tmp_path
         leftover.unlink()
     shutil.copy(other.ledger_path, studio.ledger_path)
     assert verdicts(verify_file(studio.ledger_path, Guard(studio)))["chain"] == "fails"
+
+
+def test_doctor_tells_who_dates_the_ledger(studio, tmp_path, authority):
+    def said(config):
+        return [(check.state, check.sentence) for check in examine(config) if check.subject == "time"]
+
+    assert said(dataclasses.replace(studio, settings=Settings()))[0][0] == "note"
+    make(studio, tmp_path)
+    assert said(studio) == [("fine", f"{authority.url} is to be asked about the newest checkpoint.")]
+    authority.answer = lambda _: b"junk"
+    stamp(studio)
+    state, told = said(studio)[0]
+    assert (state, "in vain" in told) == ("note", True)
+    authority.answer = authority.reply
+    stamp(studio)
+    assert said(studio) == [("fine", f"{authority.url} has dated all there is.")]
+    lost = TimeStamping((Authority(authority.url, tmp_path / "none.pem"),))
+    assert said(dataclasses.replace(studio, settings=Settings(timestamping=lost)))[0][0] == "problem"
