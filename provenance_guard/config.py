@@ -183,8 +183,8 @@ class Settings:
 
     ``user`` is written into the private record where the caller knows no user;
     ``device`` is ``auto`` (the one that generated), ``cpu`` or a torch device; ``embedding_model`` and
-    ``embedding_checkpoint`` name an open_clip architecture and a local weight file; ``witnesses`` are verifier keys of those
-    whose cosignatures count (``name+id+key``).
+    ``embedding_checkpoint`` name an open_clip architecture and a local weight file, or the file is a copy detector in
+    TorchScript; ``witnesses`` are verifier keys of those whose cosignatures count (``name+id+key``).
     """
 
     sidecar: bool = True
