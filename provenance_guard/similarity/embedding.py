@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pickle
 import threading
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,7 +119,7 @@ class ModelEmbedder:
 
 
 TORCHSCRIPT = "torchscript"
-"""The name of the model when the checkpoint is a TorchScript file."""
+"""The name of the algorithm when the checkpoint is a TorchScript file."""
 
 
 def load_embedder(
@@ -126,16 +127,16 @@ def load_embedder(
 ) -> Embedder | EmbeddingAbsence:
     """An embedder with the weights in ``checkpoint``, or why there is none.
 
-    ``name`` is an open_clip architecture, and the checkpoint its state dictionary (``.pt``, ``.pth``, ``.bin``) or ``.safetensors``
-    file, of which nothing is executed; or ``name`` is ``torchscript``, and the checkpoint a TorchScript file that turns pictures
-    (n, 3, 320, 320), standardised as for ImageNet, into vectors (n, dimensions). Such a file is a program, though one that can only
-    calculate: use one from a source that you trust.
+    The checkpoint is the state dictionary (``.pt``, ``.pth``, ``.bin``) or ``.safetensors`` file of the open_clip architecture
+    ``name``; nothing in it is executed. Or it is a TorchScript file, whatever ``name`` is, that turns pictures (n, 3, 320, 320),
+    standardised as for ImageNet, into vectors (n, dimensions). Such a file is a program: use one from a source that you trust.
     """
     if checkpoint is None:
         return EmbeddingAbsence("no weight file is configured")
     if not checkpoint.is_file():
         return EmbeddingAbsence(f"the weight file {checkpoint} does not exist")
-    load = _load_torchscript if name == TORCHSCRIPT else _load_open_clip
+    is_script = _is_torchscript(checkpoint)
+    load, name = (_load_torchscript, TORCHSCRIPT) if is_script else (_load_open_clip, name)
     try:
         embedder = load(name, checkpoint, torch.device(device))
         if isinstance(embedder, EmbeddingAbsence):
@@ -187,6 +188,15 @@ def _load_torchscript(name: str, checkpoint: Path, device: torch.device) -> Embe
     return ModelEmbedder(
         model, lambda loaded, batch: loaded(batch), _COPY_DETECTOR, (name, _version(checkpoint)), device
     )
+
+
+def _is_torchscript(checkpoint: Path) -> bool:
+    """Whether a file is an archive with compiled code in it; a state dictionary is an archive without."""
+    try:
+        with zipfile.ZipFile(checkpoint) as archive:
+            return any("/code/" in name for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def _version(checkpoint: Path) -> str:

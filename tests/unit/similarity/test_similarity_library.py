@@ -3,11 +3,14 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import struct
 import subprocess
 import sys
 import threading
+import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -62,31 +65,83 @@ def test_a_moved_file_is_found_at_its_new_place(library: Library, references: Pa
     assert library.screen(draw_scene(1)).matches[0].reference == references / "inner" / "moved.png"
 
 
-def test_a_dirty_folder_is_indexed_as_far_as_possible(tmp_path: Path) -> None:
-    folder = tmp_path / "dirty"
+def _write_bomb(path: Path, side: int) -> None:
+    """A PNG of ``side`` x ``side`` pixels in a few kilobytes."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    packer = zlib.compressobj(9)
+    row = b"\0" * (1 + (side + 7) // 8)
+    rows = b"".join(packer.compress(row) for _ in range(side)) + packer.flush()
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b""))
+
+
+def _make_dirty_folder(folder: Path) -> tuple[set[str], dict[str, str]]:
+    """Good files, and bad ones with a word that their reason must hold."""
     folder.mkdir()
     scene = draw_scene(5)
     scene.save(folder / "good.png")
     whole = (folder / "good.png").read_bytes()
     (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
+    scene.save(folder / "whole.jpg")
+    (folder / "cut.jpg").write_bytes((folder / "whole.jpg").read_bytes()[:9000])
     (folder / "empty.jpg").write_bytes(b"")
     (folder / "text.png").write_text("no picture", "utf-8")
     (folder / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    (folder / "named wrong.jpg").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
     (folder / "notes.txt").write_text("ignored", "utf-8")
     (folder / "._good.png").write_bytes(b"resource fork")
     Image.new("RGB", (1, 1)).save(folder / "dot.png")
+    _write_bomb(folder / "bomb.png", 30_000)
     scene.convert("CMYK").save(folder / "cmyk.jpg")
     scene.convert("P").save(folder / "palette.png")
     scene.convert("L").point(lambda v: v * 257, "I").save(folder / "sixteen.png")
+    Image.fromarray(np.asarray(scene.convert("L"), np.uint16) * 257).save(folder / "sixteen.tif")
+    scene.convert("LA").save(folder / "alpha.png")
+    scene.convert("1").save(folder / "bits.png")
     scene.save(folder / "moving.gif", save_all=True, append_images=[draw_scene(6)])
-    scene.save(folder / ("ä" * 120 + ".png"))
+    scene.save(folder / "moving.webp", save_all=True, append_images=[draw_scene(6)])
+    scene.save(folder / "🦊👩‍🎨 بطة.png")
+    scene.save(folder / ("ä" * 120 + "x" * 11 + ".png"))  # 255 bytes
+    good = {"good.png", "whole.jpg", "cmyk.jpg", "palette.png", "sixteen.png", "sixteen.tif", "alpha.png", "bits.png"}
+    good |= {"moving.gif", "moving.webp", "🦊👩‍🎨 بطة.png", "ä" * 120 + "x" * 11 + ".png"}
+    bad = {
+        "cut.png": "truncated",
+        "cut.jpg": "truncated",
+        "empty.jpg": "empty",
+        "text.png": "not a picture",
+        "phone.heic": "HEIC",
+        "named wrong.jpg": "not supported",
+        "dot.png": "too small",
+        "bomb.png": "pixels",
+    }
+    return good, bad
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="such names and links are refused there")
+def test_a_dirty_folder_is_indexed_as_far_as_possible(tmp_path: Path) -> None:
+    folder = tmp_path / "dirty"
+    good, bad = _make_dirty_folder(folder)
+    (folder / "loop").symlink_to(folder, target_is_directory=True)
+    (folder / "dangling.png").symlink_to(tmp_path / "nowhere.png")
+    bad["dangling.png"] = "No such file"
+    shutil.copy(folder / "good.png", folder / "locked.png")
+    (folder / "locked.png").chmod(0)
+    if os.geteuid():
+        bad["locked.png"] = "permission"
+    else:  # The administrator may read everything.
+        good.add("locked.png")
     report = Library.open(tmp_path / "data").sync(folder)
-    bad = {path.name: reason for path, reason in report.unreadable}
-    assert set(bad) == {"cut.png", "empty.jpg", "text.png", "phone.heic", "dot.png"}
-    assert "HEIC" in bad["phone.heic"]
-    assert "too small" in bad["dot.png"]
-    assert report.added == 6
-    assert Library.open(tmp_path / "data").status().unreadable == report.unreadable
+    told = {path.relative_to(folder).as_posix(): reason for path, reason in report.unreadable}
+    assert set(told) == set(bad)
+    assert {name: reason for name, reason in told.items() if bad[name].lower() not in reason.lower()} == {}
+    assert report.added == len(good)
+    again = Library.open(tmp_path / "data")
+    assert again.status().unreadable == report.unreadable
+    assert again.sync(folder).unchanged == len(good)
+    assert again.screen(draw_scene(5)).level == "near_copy"
 
 
 def test_a_file_that_became_unreadable_no_longer_matches(library: Library, references: Path) -> None:
