@@ -32,6 +32,14 @@ _ROLES = {
     "ancestor": "A picture that it came from",
     "child": "A picture that came from it",
 }
+_ORIGINS = {
+    "webui.txt2img": "the WebUI, generated from text",
+    "webui.img2img": "the WebUI, generated from a picture",
+    "webui.extras": "the WebUI, post-processed",
+    "file": "a file that was passed through the door",
+    "watch": "a file that appeared in a watched folder",
+    "import": "an existing file; what it tells of its making is a claim",
+}
 _EVENTS = {
     "run.queued": "The generation was asked for, before it ran.",
     "picture.released": "The finished picture passed the checks and was recorded.",
@@ -99,7 +107,7 @@ def _facts(part: Part) -> Iterator[tuple[str, object]]:
     record: Mapping[str, Any] = restore(public, openings)
     context: Mapping[str, Any] = record.get("context") or {}
     yield "Recorded at", f"{record.get('time')} by the clock of the computer that wrote it"
-    yield "Came from", context.get("origin")
+    yield "Came from", _ORIGINS.get(str(context.get("origin")), context.get("origin"))
     yield "Time that the file claims", context.get("claimed_time")
     yield "Size", f"{record.get('width')} x {record.get('height')} pixels"
     yield "User", context.get("user")
@@ -108,10 +116,8 @@ def _facts(part: Part) -> Iterator[tuple[str, object]]:
         yield name.replace("_", " ").capitalize(), value
     for resource in context.get("resources") or ():
         weight = f", weight {resource['weight']}" if resource.get("weight") is not None else ""
-        yield (
-            f"Model ({resource.get('kind')})",
-            f"{resource.get('name', '')} SHA-256 {resource.get('sha256')}{weight}".strip(),
-        )
+        digest = f"SHA-256 {resource['sha256']}" if resource.get("sha256") else "hash not known"
+        yield f"Model ({resource.get('kind')})", f"{resource.get('name') or 'name sealed'}, {digest}{weight}"
     for parent in context.get("parents") or ():
         known = parent.get("record_id") or f"unknown, pixels {parent.get('pixel_sha256')}"
         yield f"Made from ({parent.get('role')})", known
