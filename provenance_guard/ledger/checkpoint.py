@@ -62,6 +62,8 @@ class Checkpoint:
     @classmethod
     def parse(cls, text: str) -> Checkpoint:
         """Read the text of a checkpoint. Raises LedgerError on anything that is none; checks no signature."""
+        if not isinstance(text, str):  # a damaged database gives values of any type
+            raise _malformed("it is no text")
         if len(text) > MAX_NOTE_BYTES:
             raise _malformed("it is too long")
         if any(character < " " and character != "\n" for character in text) or not _is_unicode(text):

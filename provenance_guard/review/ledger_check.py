@@ -9,7 +9,6 @@ from contextlib import closing
 from datetime import timedelta
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
 
 from provenance_guard.clock import format_time
 from provenance_guard.errors import GuardError
@@ -128,20 +127,19 @@ def _outside_findings(ledger: Ledger, trust: Trust) -> Iterator[Finding]:
 
 def _removed_tokens(ledger: Ledger, anchors: Iterable[Anchor]) -> Iterator[Finding]:
     """Tokens that the ledger says it got, and that are not there, or are others by now."""
-    there: dict[Any, str] = {(a.kind, a.size, a.authority): hashlib.sha256(a.reply).hexdigest() for a in anchors}
-    named: dict[Any, Event] = {}
+    there: dict[tuple[str, ...], str] = {
+        (a.kind, str(a.size), a.authority): hashlib.sha256(a.reply).hexdigest() for a in anchors
+    }
+    named: dict[tuple[str, ...], Event] = {}
     for event in ledger.events(type=events.TIMESTAMP_ATTACHED):
         if not event.erased:
-            body = event.body
-            named[(body.get("kind"), body.get("size"), body.get("authority"))] = event  # the last one counts
-    for key, event in named.items():
-        if there.get(key) != event.body.get("reply_sha256"):
-            fate = "was changed" if key in there else "is gone"
-            yield Finding(
-                "time",
-                "fails",
-                f"The time token of {key[2]} over {key[1]} events, which event {event.seq} names, {fate}.",
-            )
+            named[_values(event, "kind", "size", "authority")] = event  # the last one counts
+    for (kind, size, authority), event in named.items():
+        kept = there.get((kind, size, authority))
+        if kept != event.body.get("reply_sha256"):
+            fate = "was changed" if kept else "is gone"
+            told = f"The time token of {authority} over {size} events, which event {event.seq} names, {fate}."
+            yield Finding("time", "fails", told)
 
 
 def _contradicted_clocks(ledger: Ledger, good: Sequence[Testimony]) -> Iterator[Finding]:
@@ -160,11 +158,11 @@ def _clocks_ahead(ledger: Ledger, good: Sequence[Testimony]) -> Iterator[str]:
 
 def _clocks_set_back(ledger: Ledger, good: Sequence[Testimony]) -> Iterator[str]:
     """The first event after a token that says it is from before: what is written after a token came is later than its time."""
-    by_token = {(entry.kind, entry.size, format_time(entry.time)): entry for entry in good if entry.time}
+    by_token = {(entry.kind, str(entry.size), format_time(entry.time)): entry for entry in good if entry.time}
     words = {
         event.seq: by_token[key]
         for event in ledger.events(type=events.TIMESTAMP_ATTACHED)
-        if (key := (event.body.get("kind"), event.body.get("size"), event.body.get("time"))) in by_token
+        if (key := _values(event, "kind", "size", "time")) in by_token
     }
     latest: Testimony | None = None
     floor = ""  # what no event from here on may say to be before
@@ -174,7 +172,7 @@ def _clocks_set_back(ledger: Ledger, good: Sequence[Testimony]) -> Iterator[str]
             word = words.get(seq)
             if word and word.time and (latest is None or latest.time is None or word.time > latest.time):
                 latest, floor = word, format_time(word.time - CLOCK_TOLERANCE)
-            if latest and time < floor:
+            if latest and isinstance(time, str) and time < floor:
                 yield f"Event {seq} says {time}, but follows on a word from outside: {latest.sentence} Its clock was set back."
                 floor = ""
 
@@ -187,6 +185,11 @@ def _identity_finding(report: LedgerReport, trust: Trust) -> Finding:
     if report.signed_size:
         return Finding("identity", "holds", f"The checkpoints are signed with a key that you know ({names}).")
     return Finding("identity", "unknown", f"No checkpoint is signed with a key that you know ({names}).")
+
+
+def _values(event: Event, *names: str) -> tuple[str, ...]:
+    """Members of an event's body as texts, whatever they are."""
+    return tuple(str(event.body.get(name)) for name in names)
 
 
 def _told(span: timedelta) -> str:

@@ -86,11 +86,12 @@ class _Examination:
     def run(self) -> Verification:
         release = self._try("record", self._release)
         heard = self._try("independence", lambda: self._heard(release)) or []
+        before = self._try("time", lambda: self._heard_before(release))
         answers = [
             self._content(),
             self._record(release),
             self._chain(release),
-            time_finding(heard, self._claimed_time(release), not_before=self._heard_before(release)),
+            time_finding(heard, self._claimed_time(release), not_before=before),
             self._identity(),
             independence_finding(heard),
             self._labels(),

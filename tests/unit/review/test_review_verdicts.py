@@ -21,7 +21,7 @@ from provenance_guard.clock import utc_now
 from provenance_guard.config import Authority, Config, LabelPolicy, MarkPolicy, Policy, Settings, TimeStamping
 from provenance_guard.errors import GuardError
 from provenance_guard.guard import Guard
-from provenance_guard.ledger import Checkpoint, Ledger
+from provenance_guard.ledger import Checkpoint, Ledger, events
 from provenance_guard.ledger.anchors import keeping
 from provenance_guard.ledger.anchors.acceptance import accept
 from provenance_guard.ledger.anchors.anchor import anchored_text
@@ -518,3 +518,39 @@ def test_doctor_tells_who_dates_the_ledger(studio, tmp_path, authority):
     assert said(studio) == [("fine", f"{authority.url} has dated all there is.")]
     lost = TimeStamping((Authority(authority.url, tmp_path / "none.pem"),))
     assert said(dataclasses.replace(studio, settings=Settings(timestamping=lost)))[0][0] == "problem"
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "UPDATE checkpoint SET note = x'00ff'",
+        "UPDATE checkpoint SET note = 0",
+        "UPDATE event SET time = 7 WHERE type = 'timestamp.attached'",
+        "UPDATE event SET time = ''",
+        "UPDATE event SET bytes = 3",
+        "UPDATE anchor SET document = x'00'",
+        "UPDATE anchor SET document = '[]'",
+        "UPDATE anchor SET size = 'x'",
+        "UPDATE anchor SET authority = 3",
+        "DELETE FROM event WHERE seq = 1",
+        "DELETE FROM identity",
+        "DELETE FROM checkpoint",
+        "DROP TABLE anchor",
+    ],
+)
+def test_whatever_is_in_the_file_is_told_and_breaks_nothing(studio, tmp_path, harm):
+    path = make(studio, tmp_path)
+    stamp(studio)
+    with closing(sqlite3.connect(studio.ledger_path, isolation_level=None)) as connection:
+        connection.execute(harm)
+    assert not verify_file(studio.ledger_path, Guard(studio)).holds
+    verify_file(path, Guard(studio))
+
+
+def test_an_event_of_a_stranger_that_makes_no_sense_breaks_nothing(studio, tmp_path):
+    make(studio, tmp_path)
+    with Ledger.open(studio.ledger_path, Signer.open(studio.key_directory)) as ledger:
+        ledger.append(
+            events.TIMESTAMP_ATTACHED, {"kind": [], "size": {}, "authority": None, "time": [1], "reply_sha256": {}}
+        )
+    assert "is gone" in sentence(verify_file(studio.ledger_path, Guard(studio)), "time")
