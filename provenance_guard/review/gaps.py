@@ -148,15 +148,17 @@ def watches(ledger: Ledger) -> Iterator[Watch]:
         yield Watch(session, _time(start), max(map(_time, signs)), ended=False)
 
 
-def unwatched(ledger: Ledger, before: datetime) -> tuple[datetime, datetime] | None:
-    """The time without a guard that ends at ``before``, when the session began that asks; None for the first session.
+def unwatched(ledger: Ledger, session: str) -> tuple[datetime, datetime] | None:
+    """The time without a guard that ended when the session with this id began; None for the first session.
 
     It begins a little after the last sign of the session before, whose files may come late.
     """
-    earlier = [watch for watch in watches(ledger) if watch.since < before]
-    if not earlier:
+    known = list(watches(ledger))
+    began = [watch.since for watch in known if watch.id == session]
+    earlier = [watch for watch in known if watch.id != session]
+    if not began or not earlier:
         return None
-    last = max(earlier, key=lambda watch: watch.until)
+    before, last = began[-1], max(earlier, key=lambda watch: watch.until)
     since = last.until + (_AFTER_END if last.ended else _AFTER_KILL)
     return (since, before) if since < before else None
 

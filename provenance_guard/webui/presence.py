@@ -22,11 +22,9 @@ _leaving: threading.Event | None = None
 def begin() -> None:
     """Take up the post: to be called behind, because looking back reads the folders of pictures. Raises what the guard does."""
     global _leaving
-    from provenance_guard.clock import utc_now
     from provenance_guard.ledger import events
     from provenance_guard.review import gaps
 
-    before = utc_now()
     runtime.guard().keep_session()
     if _leaving is None:
         _leaving = threading.Event()
@@ -34,7 +32,7 @@ def begin() -> None:
             target=_stay, args=(_leaving, events.SESSION_ALIVE), name="provenance-guard-presence", daemon=True
         ).start()
     guard = runtime.guard()
-    if (absence := gaps.unwatched(guard.ledger, before)) is None:
+    if (absence := gaps.unwatched(guard.ledger, guard.session.id)) is None:
         return
     found = gaps.look_back(guard.ledger, *absence, folders=compat.output_folders(), note=compat.last_generation_note())
     if found:

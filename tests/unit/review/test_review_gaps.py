@@ -92,14 +92,16 @@ def test_pictures_are_signs_of_life_too(tmp_path, at):
         guard.keep_session()
         (first, _) = watches(guard.ledger)
         assert minutes_of(first.until) == 20
-        since, until = unwatched(guard.ledger, NOON + timedelta(minutes=100))
+        since, until = unwatched(guard.ledger, guard.session.id)
         assert (minutes_of(since), minutes_of(until)) == (23, 100)  # what is killed may still have written a while
 
 
 def test_the_first_session_has_nothing_to_look_back_to(tmp_path, at):
     session(tmp_path, at, 0, 5)
     with open_guard(tmp_path) as guard:
-        assert unwatched(guard.ledger, NOON) is None
+        (only,) = watches(guard.ledger)
+        assert unwatched(guard.ledger, only.id) is None
+        assert unwatched(guard.ledger, "never began") is None
 
 
 def test_a_command_line_session_is_no_watch(tmp_path):
@@ -134,7 +136,9 @@ def test_what_was_made_in_between_is_found(tmp_path, at):
     note.write_text(INFOTEXT)
     touch(note, 55)
     with open_guard(tmp_path) as guard:
-        since, until = unwatched(guard.ledger, NOON + timedelta(minutes=60))
+        at(60)
+        guard.keep_session()
+        since, until = unwatched(guard.ledger, guard.session.id)
         found = look_back(guard.ledger, since, until, folders=[outputs, outputs, tmp_path / "missing"], note=note)
     assert found and found.generated == ("00001-2.png", "00002-3.png")
     assert (found.other, found.not_examined, minutes_of(found.last_generation)) == (2, 0, 55)
@@ -147,7 +151,9 @@ def test_an_honest_break_leaves_nothing(tmp_path, at):
     note.write_text(INFOTEXT)
     touch(note, 9)
     with open_guard(tmp_path) as guard:
-        since, until = unwatched(guard.ledger, NOON + timedelta(minutes=60))
+        at(60)
+        guard.keep_session()
+        since, until = unwatched(guard.ledger, guard.session.id)
         found = look_back(guard.ledger, since, until, folders=[tmp_path / "outputs"], note=note)
     assert not found and found.last_generation is None
 
@@ -158,7 +164,9 @@ def test_many_files_are_counted_not_all_opened(tmp_path, at, monkeypatch):
     for number in range(5):
         write(tmp_path / "outputs" / f"{number}.png", number, 20 + number)
     with open_guard(tmp_path) as guard:
-        since, until = unwatched(guard.ledger, NOON + timedelta(minutes=60))
+        at(60)
+        guard.keep_session()
+        since, until = unwatched(guard.ledger, guard.session.id)
         found = look_back(guard.ledger, since, until, folders=[tmp_path / "outputs"])
     assert (found.generated, found.not_examined) == (("3.png", "4.png"), 3)
 
