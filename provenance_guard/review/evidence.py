@@ -13,7 +13,6 @@ from provenance_guard import files, pictures
 from provenance_guard.errors import GuardError, LedgerError, SidecarError, UsageError
 from provenance_guard.guard import Guard
 from provenance_guard.ledger import Event, Ledger, events
-from provenance_guard.ledger.anchors.evidence import outside_evidence
 from provenance_guard.ledger.opening import opened_body
 from provenance_guard.provenance.record import bare_name
 from provenance_guard.provenance.sidecar import (
@@ -25,10 +24,10 @@ from provenance_guard.provenance.sidecar import (
     read_sidecar,
     sidecar_path,
     sign_envelope,
-    with_outside,
 )
 from provenance_guard.provenance.statement import FILE_NAME, build_statement, seal_file_name
 from provenance_guard.review.records import complete_record_id, find_file_event, find_release
+from provenance_guard.review.refreshing import refreshed_content
 from provenance_guard.review.verification import identify_record
 
 MAX_QUEUED = 10_000
@@ -244,21 +243,11 @@ def _with_openings_of_ledger(source: Sidecar, ledger: Ledger) -> Sidecar:
 
 def _with_what_outsiders_said(source: Sidecar, ledger: Ledger) -> Sidecar:
     """A sidecar with the time tokens and cosignatures that came to the ledger since it was written."""
-    proofs = [proof for proof in (source.ledger_proof, source.file_proof) if proof]
     try:
-        seqs = [int(proof["index"]) for proof in proofs]
-        same = all(
-            ledger.event(seq).leaf_hash.hex() == proof["leaf_hash"] for seq, proof in zip(seqs, proofs, strict=True)
-        )
-        found = outside_evidence(ledger, seqs) if seqs and same else None
-    except (
-        LedgerError,
-        KeyError,
-        TypeError,
-        ValueError,
-    ):  # a proof of another ledger, or a damaged one: what is there stays
+        content = refreshed_content(source, ledger)
+    except GuardError:  # a proof of another ledger, or a damaged one: what is there stays
         return source
-    return parse_sidecar(with_outside(source, found.to_json()), source.path) if found else source
+    return parse_sidecar(content, source.path) if content else source
 
 
 def is_public(event: Event) -> bool:
