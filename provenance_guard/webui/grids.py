@@ -18,7 +18,7 @@ def image_grid(original: Callable[..., Any], images: Sequence[Any], *rest: Any, 
     """``images.image_grid``. The host calls it for live previews too: those hold no picture that passed."""
     work, passed = job.current(), False
     try:
-        if work is not None and any(isinstance(image, Image.Image) and seen.knows(image) for image in images):
+        if work is not None and any(isinstance(image, Image.Image) and seen.has_passed(image) for image in images):
             sweep.sweep_list(images, work.p, work.job, [])
             passed = all(seen.knows(image) for image in images)
     except Exception:

@@ -14,6 +14,10 @@ from provenance_guard.review.health import GUARDS_FILE, Check, State
 from provenance_guard.webui import compat, door, guards, options, runtime, sealing
 
 _SUBJECT = "WebUI"
+_FLAGS = {
+    "allow_code": "run any code",
+    "enable_insecure_extension_access": "install any extension over the network",
+}
 _LABELLED = ("png", "jpg", "jpeg", "webp")
 
 
@@ -58,6 +62,9 @@ def _examine_guards() -> Iterator[tuple[State, str]]:
 def _examine_options() -> Iterator[tuple[State, str]]:
     if options.policy_file() is None:
         yield "note", "No policy file: everybody who can open the settings can change what is guarded."
+    for name, allowed in _FLAGS.items():
+        if compat.flag(name) and options.policy_file() is not None:
+            yield "problem", f"The flag --{name.replace('_', '-')} lets a user {allowed}, which no guard withstands."
     if not compat.option("enable_pnginfo", True):
         yield "note", "Files carry no infotext: 'Write infotext to metadata of the generated image' is off."
     saved_as = str(compat.option("samples_format", "png")).lower()

@@ -5,6 +5,7 @@ It is kept on the host's own object ``p``, so that it lives exactly as long as t
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -110,25 +111,28 @@ class Work:
 
     p: Any
     job: Job
+    thread: int = field(default_factory=threading.get_ident)
 
 
 _running: list[Work] = []
-"""The innermost last. The host's queue lets only one job run at a time."""
+"""The innermost last. The host's queue lets only one job run at a time; the Save button and previews do not wait in it."""
 
 
 @contextmanager
 def running(p: Any, job: Job) -> Iterator[None]:
-    """While the host works on ``p``."""
-    _running.append(Work(p, job))
+    """While the host works on ``p`` in this thread."""
+    work = Work(p, job)
+    _running.append(work)
     try:
         yield
     finally:
-        _running.pop()
+        _running[:] = [other for other in _running if other is not work]
 
 
-def current() -> Work | None:
-    """What the host is doing; None between jobs."""
-    return _running[-1] if _running else None
+def current(*, of_any_thread: bool = False) -> Work | None:
+    """What the host is doing, in this thread or at all; None between jobs."""
+    here = threading.get_ident()
+    return next((work for work in reversed(_running) if of_any_thread or work.thread == here), None)
 
 
 def hand_on(job: Job) -> None:

@@ -50,7 +50,7 @@ def _shown(image: Any) -> Any:
 def _wanted() -> str:
     from provenance_guard.webui import configuration
 
-    work = job.current()
+    work = job.current(of_any_thread=True)
     wish = work.job.wish if work else door.Wish()
     if door.may_be_skipped(wish):
         return "allow"

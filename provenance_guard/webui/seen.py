@@ -52,6 +52,11 @@ def remember_preview(image: Image.Image) -> None:
             _keep(_previews, key, None, _PREVIEWS)
 
 
+def has_passed(image: Image.Image) -> bool:
+    """Whether these very pixels were remembered."""
+    return _key(image) in _known
+
+
 def knows(image: Image.Image) -> bool:
     """Whether these pixels may leave as they are. A picture of one colour shows nothing and may."""
     key = _key(image)

@@ -256,7 +256,7 @@ from provenance_guard.guard import Guard
 from provenance_guard.provenance import Context
 data, keys = map(Path, sys.argv[1:])
 with Guard(Config(data_directory=data, key_directory=keys)) as guard:
-    for number in range(15):
+    for number in range(5):
         guard.release(Image.effect_noise((128, 128), 50 + number).convert("RGB"), Context(origin="file"))
 print("done")
 """
@@ -266,9 +266,9 @@ def test_two_processes_on_one_data_directory(host, blocking):
     host.generate(host.txt2img(seed=34))
     folders = [str(host.data_path / ".provenance-guard"), str(host.keys)]
     other = subprocess.Popen([sys.executable, "-c", OTHER, *folders], stdout=subprocess.PIPE, text=True)
-    decisions = [shows_content(host.generate(host.txt2img(seed=seed)).images[0]) for seed in (35, 5, 36, 37)]
+    decisions = [shows_content(host.generate(host.txt2img(seed=seed)).images[0]) for seed in (35, 5, 36)]
     assert other.communicate(timeout=120)[0].strip() == "done"
-    assert decisions == [True, False, True, True]
+    assert decisions == [True, False, True]
     from provenance_guard.ledger import verify_ledger
     from provenance_guard.webui import runtime
 
