@@ -93,6 +93,8 @@ def _policy(config: Config) -> _Lines:
             "problem",
             f"{policy.source} lies in the data directory, where a user of the WebUI can change it. Move it out.",
         )
+    if policy.source and sys.platform != "win32" and stat.S_IMODE(policy.source.stat().st_mode) & stat.S_IWOTH:
+        yield "problem", f"Everybody on this computer can change {policy.source}. Run: chmod o-w {policy.source}"
 
 
 def _directories(config: Config) -> _Lines:
