@@ -22,7 +22,7 @@ from provenance_guard.provenance.sidecar import SUFFIX, Sidecar, picture_path, r
 from provenance_guard.review.dossier_check import is_dossier, verify_dossier
 from provenance_guard.review.ledger_check import contradiction, verify_ledger_file
 from provenance_guard.review.outside import claimed_time, hear_ledger, hear_sidecar, heard_before, read_time
-from provenance_guard.review.records import find_file_event, find_release
+from provenance_guard.review.records import FILE_EVENTS, find_release
 from provenance_guard.review.trust import with_own_trust
 from provenance_guard.review.verdicts import (
     Finding,
@@ -165,13 +165,30 @@ class _Examination:
                 "content", "holds", "The pixels are those that were sealed; the file around them was rewritten."
             )
         if check or saved:
-            return Finding("content", "fails", "The picture is not the one that was sealed: its pixels were changed.")
+            return self._changed_content(check is not None)
         if self.record_id:
             return Finding("content", "unknown", "The record of this picture is known, its sealed file is not.")
         return Finding("content", "unknown", "There is neither a sidecar nor a ledger entry to compare with.")
 
+    def _changed_content(self, named_by_sidecar: bool) -> Finding:
+        payload = Payload.unpack(self.detection.payload) if self.detection else None
+        if payload and self.record_id and self.record_id.startswith(payload.record_id_prefix):
+            told = "Only the mark is that of the record: this is not the sealed picture, but one that was made from it"
+            if named_by_sidecar:
+                return Finding("content", "fails", f"{told}. Its pixels were changed.")
+            return Finding("content", "unknown", f"{told}; what was changed in it cannot be told from the mark.")
+        return Finding("content", "fails", "The picture is not the one that was sealed: its pixels were changed.")
+
     def _saved(self) -> Event | None:
-        return find_file_event(self.ledger, self.record_id) if self.ledger and self.record_id else None
+        """The event that names this file; the last one of the record when it names other files only."""
+        if not self.ledger or not self.record_id:
+            return None
+        found = [event for event in self.ledger.events(record_id=self.record_id) if event.type in FILE_EVENTS]
+        for key, digest in ((events.FILE_KEY, self.file_sha256), (events.PIXEL_KEY, self.pixel_sha256)):
+            for event in reversed(found):
+                if digest is not None and event.body.get(key) == digest:
+                    return event
+        return found[-1] if found else None
 
     def _record(self, release: Event | None) -> Finding:
         if self.sidecar and (check := self.sidecar_check):
@@ -199,46 +216,43 @@ class _Examination:
     def _chain(self, release: Event | None) -> Finding:
         try:
             if self.sidecar and self.sidecar.ledger_proof is not None:
-                return self._chain_of_sidecar(self.sidecar, release)
+                return self._chain_of_sidecar(self.sidecar)
             return self._chain_of_ledger(release)
         except GuardError as error:
             return Finding("chain", "fails", str(error))
 
-    def _chain_of_sidecar(self, sidecar: Sidecar, release: Event | None) -> Finding:
+    def _chain_of_sidecar(self, sidecar: Sidecar) -> Finding:
         vouching = sidecar.envelope.signing_key(self.trust.keys.values())
-        keys = [
-            *([vouching] if vouching else []),
-            *self.trust.keys.values(),
-        ]  # keys change: the older one signed the tree
-        unknown = ""
-        saved = self._saved()
-        size = 0
-        for proof, event, differs in (
-            (sidecar.ledger_proof, release, self._differs_from_record),
-            (sidecar.file_proof, saved, self._differs_from_file),
+        # Keys change: an older one may have signed the tree.
+        keys = [*([vouching] if vouching else []), *self.trust.keys.values()]
+        known, size = True, 0
+        for document, differs in (
+            (sidecar.ledger_proof, self._differs_from_record),
+            (sidecar.file_proof, self._differs_from_file),
         ):
-            if proof is None:
+            if document is None:
                 continue
-            stored = event.stored if event and not event.erased else None
-            result = verify_proof(proof, stored, public_keys=keys)
-            proven = Proof.from_json(proof).event
-            if result.signed_by is None and not any(map(result.checkpoint.names, keys)):
-                unknown = (
-                    "The checkpoint over the record is signed with a key that is not known here; give it with --key."
-                )
-            elif not result.holds:
-                return Finding("chain", "fails", result.problem)
-            if not (result.leaf_matches and result.included):
-                return Finding("chain", "fails", result.problem)
-            if proven is not None and (difference := differs(read_event(proven))):
+            proof = Proof.from_json(document)
+            if self.ledger and (difference := contradiction(self.ledger, proof.checkpoint)):
                 return Finding("chain", "fails", difference)
-            if self.ledger and (difference := contradiction(self.ledger, result.checkpoint)):
+            result = verify_proof(document, self._stored(proof), public_keys=keys)
+            signed = result.signed_by is not None or any(map(result.checkpoint.names, keys))
+            if not (result.leaf_matches and result.included) or (signed and not result.holds):
+                return Finding("chain", "fails", result.problem)
+            if proof.event is not None and (difference := differs(read_event(proof.event))):
                 return Finding("chain", "fails", difference)
-            size = max(size, result.checkpoint.size)
-        if unknown:
-            return Finding("chain", "unknown", unknown)
+            known, size = known and signed, max(size, proof.checkpoint.size)
+        if not known:
+            told = "The checkpoint over the record is signed with a key that is not known here; give it with --key."
+            return Finding("chain", "unknown", told)
         told = f"The record is in the ledger of {size} events that its checkpoint signs."
         return Finding("chain", "holds", told)
+
+    def _stored(self, proof: Proof) -> bytes | None:
+        """What the ledger at hand holds at the place of a proof, when it is the ledger of that proof."""
+        if self.ledger is None or self.ledger.origin != proof.checkpoint.origin:
+            return None
+        return self.ledger.event(proof.index).stored or None
 
     def _chain_of_ledger(self, release: Event | None) -> Finding:
         if release is None or self.ledger is None:

@@ -44,6 +44,7 @@ from provenance_guard.review.trust import read_trust
 from provenance_guard.review.verdicts import Trust
 from provenance_guard.review.verification import verify_file
 from provenance_guard.signing import Signer
+from provenance_guard.watermark import Payload
 
 pytest.importorskip("rfc3161_client")
 pytestmark = pytest.mark.skipif(OPENSSL is None, reason="openssl is not installed")
@@ -554,3 +555,32 @@ def test_an_event_of_a_stranger_that_makes_no_sense_breaks_nothing(studio, tmp_p
             events.TIMESTAMP_ATTACHED, {"kind": [], "size": {}, "authority": None, "time": [1], "reply_sha256": {}}
         )
     assert "is gone" in sentence(verify_file(studio.ledger_path, Guard(studio)), "time")
+
+
+def test_each_of_several_files_of_one_record_is_the_one_that_was_sealed(studio, tmp_path):
+    with Guard(dataclasses.replace(studio, settings=Settings())) as guard:
+        release = guard.release(Image.new("RGB", (64, 64), (9, 40, 90)), Context("webui.txt2img", {"prompt": "a"}))
+        paths = [tmp_path / "x.png", tmp_path / "x.jpg"]
+        for path in paths:
+            release.image.save(path)
+            assert guard.seal(release, path).failures == ()
+    for path in paths:
+        found = verdicts(verify_file(path, Guard(studio)))
+        assert (found["content"], found["chain"]) == ("holds", "holds")
+        sidecar_path(path).unlink()
+        assert verdicts(verify_file(path, Guard(studio)))["content"] == "holds"
+
+
+def test_a_copy_that_only_carries_the_mark_is_told_to_be_one(studio, tmp_path, monkeypatch):
+    path = make(studio, tmp_path)
+    record_id = read_sidecar(sidecar_path(path)).record_id
+    payload = Payload.for_record(record_id, utc_now()).pack()
+    found = mock.Mock(payload=payload)
+    monkeypatch.setattr(Guard, "detector", mock.Mock(detect=lambda image: found))
+    copy = tmp_path / "from the web.jpg"
+    Image.open(path).resize((60, 60)).save(copy)
+    told = verify_file(copy, Guard(studio))
+    assert verdicts(told)["content"] == "unknown"
+    assert sentence(told, "content").startswith("Only the mark")
+    shutil.copy(sidecar_path(path), sidecar_path(copy))
+    assert verdicts(verify_file(copy, Guard(studio)))["content"] == "fails"
