@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
@@ -18,6 +19,8 @@ import torch
 from numpy.typing import NDArray
 
 _CHUNK_ROWS = 1 << 17
+_GROUP = 64
+_BATCH = 8
 _SHARE_OF_MEMORY = 0.5
 """The share of a GPU's free memory that vectors may take; more of them stay in main memory and are sent in chunks."""
 
@@ -36,9 +39,10 @@ class VectorIndex(Protocol):
 
 @dataclass(frozen=True)
 class _Coarse:
-    """Rows in a fast number type: chunks of them, the length of the longest row, and the longest difference to the exact rows."""
+    """Rows in a fast number type: for each chunk of them their number and what multiplies queries with them; the length of the
+    longest row, and the longest difference to the exact rows."""
 
-    chunks: list[torch.Tensor]
+    chunks: list[tuple[int, Callable[[torch.Tensor], torch.Tensor]]]
     longest: float
     lost: float
 
@@ -71,15 +75,17 @@ class ExactIndex:
         best = torch.zeros((len(queries), 0), device=self._device)
         found: list[torch.Tensor] = []
         start = 0
-        for chunk in coarse.chunks:
-            scores = (wanted @ chunk.to(self._device).T).float()
-            best = torch.cat([best, scores.topk(min(count, scores.shape[1]), dim=1).values], dim=1)
+        for size, multiply in coarse.chunks:
+            scores = multiply(wanted)
+            groups = _largest_of_groups(scores)
+            # As many groups reach the last of these, so at least as many rows do.
+            best = torch.cat([best, groups.topk(min(count, groups.shape[1]), dim=1).values.float()], dim=1)
             best = best.topk(min(count, best.shape[1]), dim=1).values
-            last = best[:, -1:]
+            last = best[:, -1:] if best.shape[1] == count else best[:, -1:] - torch.inf
             # The scores themselves are rounded too.
-            near = scores >= last - 2 * (wrong + last.abs() * torch.finfo(self._kind).eps)
-            found.append(near.nonzero() + torch.tensor([0, start], device=self._device))
-            start += len(chunk)
+            least = last - 2 * (wrong + last.abs().nan_to_num(posinf=0) * torch.finfo(self._kind).eps)
+            found.append(_rows_above(scores, groups, least) + torch.tensor([0, start], device=self._device))
+            start += size
         owners, rows = torch.cat(found).cpu().numpy().T
         return self._rank(queries, owners, rows, count)
 
@@ -111,7 +117,7 @@ class ExactIndex:
             rounded = exact.to(self._kind)
             longest = max(longest, float(exact.norm(dim=1).max()))
             lost = max(lost, float((exact - rounded.float()).norm(dim=1).max()))
-            chunks.append(rounded.to(home))
+            chunks.append((len(rounded), _multiplier(rounded.to(home), self._device)))
         return _Coarse(chunks, longest, lost)
 
 
@@ -138,6 +144,43 @@ class HashIndex:
         all_bits, all_numbers = np.concatenate(bits, axis=1), np.concatenate(numbers, axis=1)
         order = np.argsort(all_bits, axis=1, kind="stable")[:, :count]
         return np.take_along_axis(all_bits, order, axis=1), np.take_along_axis(all_numbers, order, axis=1)
+
+
+def _largest_of_groups(scores: torch.Tensor) -> torch.Tensor:
+    """The largest score of each group of neighbouring rows: (queries, groups)."""
+    whole = scores.shape[1] // _GROUP * _GROUP
+    parts = []
+    if whole:
+        parts.append(scores[:, :whole].reshape(len(scores), -1, _GROUP).amax(dim=2))
+    if whole < scores.shape[1]:
+        parts.append(scores[:, whole:].amax(dim=1, keepdim=True))
+    return torch.cat(parts, dim=1)
+
+
+def _rows_above(scores: torch.Tensor, groups: torch.Tensor, least: torch.Tensor) -> torch.Tensor:
+    """Query and row number (n, 2) of the scores that reach ``least`` (queries, 1); only groups that can hold one are looked at."""
+    owners, group = (groups.float() >= least).nonzero().T
+    rows = group[:, None] * _GROUP + torch.arange(_GROUP, device=scores.device)
+    inside = rows < scores.shape[1]
+    values = scores[owners[:, None], rows.clamp(max=scores.shape[1] - 1)].float()
+    entry, place = (inside & (values >= least[owners])).nonzero().T
+    return torch.stack([owners[entry], rows[entry, place]], dim=1)
+
+
+def _multiplier(rows: torch.Tensor, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
+    """What multiplies queries (n, dimensions) with these rows: (n, rows).
+
+    On a CPU the rows are put in the order that oneDNN multiplies fastest, once, as ``torch.compile`` does with a linear layer; where
+    this torch cannot, the plain product serves.
+    """
+    if rows.device.type == "cpu" and device.type == "cpu" and rows.dtype == torch.bfloat16:
+        try:
+            packed = torch.ops.mkldnn._reorder_linear_weight(rows, _BATCH)
+            torch.ops.mkldnn._linear_pointwise(rows[:1], packed, None, "none", [], "")
+        except (AttributeError, RuntimeError):
+            return lambda queries: queries @ rows.T
+        return lambda queries: torch.ops.mkldnn._linear_pointwise(queries, packed, None, "none", [], "")
+    return lambda queries: queries @ rows.to(device).T
 
 
 def fits(size: int, device: torch.device) -> bool:
