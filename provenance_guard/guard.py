@@ -117,7 +117,7 @@ class Guard(Parts):
             failures=tuple(steps.failures),
         )
         kept = None
-        if decision.action == "quarantine":
+        if decision.action == "quarantine" and approval is None:  # what a reviewer releases is kept until it is out
             kept = steps.attempt("quarantine", lambda: self.quarantine.keep(image, record.to_json(), verdict))
             decision = decision.with_original_kept() if kept else decision.with_original_lost()
             record = dataclasses.replace(record, decision=decision.to_json(), failures=tuple(steps.failures))
@@ -129,7 +129,7 @@ class Guard(Parts):
                 kept = steps.attempt("quarantine", lambda: self.quarantine.keep(image, record.to_json(), verdict))
             if kept:
                 decision = decision.with_original_kept()
-            elif decision.action == "quarantine":
+            elif decision.action == "quarantine" and approval is None:
                 decision = decision.with_original_lost()
         if decision.withholds:
             notice = steps.attempt("placeholder", lambda: placeholder(image.size, decision, record_id))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from provenance_guard.ledger.opening import opened_body
 from provenance_guard.provenance.record import Context
 from provenance_guard.review.releasing import destroy_picture, open_case, release_picture
 from provenance_guard.review.verification import verify_picture
-from provenance_guard.watermark import Payload
+from provenance_guard.watermark import Payload, Watermarker
 
 CONTEXT = Context("webui.txt2img", {"prompt": "a secret castle", "seed": 7}, user="mei", source_name="castle.png")
 WHO = {"reviewer": "Ada Reviewer", "reason": "our own plate, licensed"}
@@ -179,6 +180,20 @@ def test_a_release_that_is_cut_short_can_be_made_again(
     assert not list((tmp_path / "out").iterdir())
     assert [entry.record_id for entry in guard.quarantine.entries()] == [kept]
     assert release_picture(guard, kept, **WHO, folder=tmp_path / "out").path.exists()
+
+
+@pytest.mark.parametrize("step", ["mark", "record"])
+def test_a_release_that_fails_keeps_one_original_and_not_two(
+    guard: Guard, kept: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    policy = dataclasses.replace(guard.config.policy, on_error="quarantine")
+    owner, name = (Watermarker, "embed_measured") if step == "mark" else (Ledger, "append")
+    with Guard(dataclasses.replace(guard.config, policy=policy)) as keeping, monkeypatch.context() as patch:
+        patch.setattr(owner, name, failing(MemoryError()))
+        with pytest.raises(QuarantineError, match="still kept"):
+            release_picture(keeping, kept, **WHO, folder=tmp_path / "out")
+    assert [entry.record_id for entry in guard.quarantine.entries()] == [kept]
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_name_that_is_taken_is_not_overwritten(guard: Guard, kept: str, tmp_path: Path) -> None:
