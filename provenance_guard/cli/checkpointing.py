@@ -66,17 +66,24 @@ def _list(arguments: argparse.Namespace, config: Config) -> int:
             | asdict(read_turn(ledger, name))
             for name in names
         ]
+    known = sorted({a.size for a in anchors} | {one.size for one in checkpoints if _to_json(one)["witnesses"]})
     if arguments.json:
         listed = [
-            _to_json(one) | {"anchors": [_about(a) for a in anchors if a.size == one.size]} for one in checkpoints
+            _to_json(one)
+            | {
+                "anchors": [_about(a) for a in anchors if a.size == one.size],
+                "covered_by": _covered_by(one.size, known),
+            }
+            for one in checkpoints
         ]
         print_json({"checkpoints": listed, "authorities": waiting})
         return FINE
     rows = []
     for one in checkpoints:
-        witnesses = [line.name for line in one.signatures if line.name != one.origin]
         dated = [f"{a.kind} {a.authority}" for a in anchors if a.size == one.size]
-        rows.append((str(one.size), one.root.hex()[:16], "; ".join([*dated, *witnesses]) or "nobody outside"))
+        later = _covered_by(one.size, known)
+        others = f"covered by the one over {later} events" if later else "nobody outside"
+        rows.append((str(one.size), one.root.hex()[:16], "; ".join([*dated, *_to_json(one)["witnesses"]]) or others))
     print_table(("events", "root", "known to"), rows)
     for turn in waiting:
         state = "has dated all there is" if not turn["due"] else turn["sentence"] or "is to be asked"
@@ -225,6 +232,11 @@ def _write_tokens(folder: Path, bundle: CheckpointBundle) -> list[str]:
 def _to_json(one: Checkpoint) -> dict[str, Any]:
     witnesses = [line.name for line in one.signatures if line.name != one.origin]
     return {"origin": one.origin, "size": one.size, "root": one.root.hex(), "note": one.text(), "witnesses": witnesses}
+
+
+def _covered_by(size: int, known: list[int]) -> int | None:
+    """The first checkpoint from ``size`` on that somebody outside knows: it covers all events of the smaller ones."""
+    return next((larger for larger in known if larger >= size), None)
 
 
 def _about(anchor: Anchor) -> dict[str, Any]:

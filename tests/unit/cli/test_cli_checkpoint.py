@@ -147,6 +147,8 @@ def test_stamped_refreshed_and_verified_elsewhere(tmp_path, home, elsewhere, dat
     path = make(tmp_path)
     code, document = run_json(capsysbinary, "checkpoint", "stamp", *home)
     assert (code, [outcome["result"] for outcome in document["outcomes"]]) == (0, ["anchored"])
+    listed = run_json(capsysbinary, "checkpoint", "list", *home)[1]["checkpoints"]
+    assert [(one["size"], one["covered_by"], len(one["anchors"])) for one in listed] == [(4, 4, 1), (5, None, 0)]
     assert run_json(capsysbinary, "checkpoint", "refresh", path, *home)[1]["sidecars"][0]["result"] == "refreshed"
     far = tmp_path / "far"
     far.mkdir()
