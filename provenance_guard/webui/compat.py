@@ -64,9 +64,8 @@ OUTPUT_OPTIONS = (
     "outdir_grids",
     "outdir_txt2img_grids",
     "outdir_img2img_grids",
-    "outdir_save",
 )
-"""Options that name folders of pictures."""
+"""Options that name folders of pictures which the host makes; the Save button only copies."""
 
 
 def has_composite_hook() -> bool:
