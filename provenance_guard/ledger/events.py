@@ -24,9 +24,9 @@ MAX_SEQ = 1 << 62
 
 # Types in use. The set grows; a reader must accept a type that it does not know.
 SESSION_STARTED = "session.started"  # a program began to work: versions, settings
-SESSION_ALIVE = "session.alive"  # it still works: written from time to time, so that the end of one that is killed is known
+SESSION_ALIVE = "session.alive"  # it still works: written now and then, so that the end of a killed one is known
 SESSION_ENDED = "session.ended"  # it ended in order
-GAP_FOUND = "gap.found"  # what was made while no session ran: since, until, generations, pictures; file names are private
+GAP_FOUND = "gap.found"  # what was made while no session ran: since, until, generations, pictures (names private)
 RUN_QUEUED = "run.queued"  # a generation was asked for, written before it runs
 PICTURE_RELEASED = "picture.released"  # a picture passed the door: its record
 PICTURE_BLOCKED = "picture.blocked"  # a picture did not pass: its record
