@@ -32,6 +32,7 @@ VERBS = (
     "screen",
     "mark",
     "detect",
+    "keys",
     "index",
     "library",
     "quarantine",

@@ -22,6 +22,7 @@ _MODULES = {
     "library": "screening",
     "mark": "marking",
     "detect": "marking",
+    "keys": "keeping",
     "quarantine": "quarantining",
     "log": "reading",
     "show": "reading",

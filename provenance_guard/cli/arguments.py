@@ -32,15 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
     _references(screen)
     screen.add_argument("--explain", type=Path, metavar="DIR", help="write a picture of why, for every match, into DIR")
 
-    mark = _verb(verbs, "mark", "put the invisible mark into a copy of a picture")
-    mark.add_argument("source", type=Path, metavar="IN")
-    mark.add_argument("target", type=Path, metavar="OUT")
-    mark.add_argument(
-        "--payload", metavar="HEX32", help="the 128 bits to carry, as 32 hex digits (default: a fresh id)"
-    )
-    mark.add_argument("--strength", choices=("invisible", "balanced", "strong"), default="invisible")
-
-    _pictures(_verb(verbs, "detect", "look for the mark in pictures"))
+    _marking(verbs)
 
     index = _verb(verbs, "index", "build or refresh the reference library from a folder")
     index.add_argument("folder", type=Path, metavar="DIR")
@@ -99,6 +91,38 @@ def build_parser() -> argparse.ArgumentParser:
 
     _verb(verbs, "doctor", "tell what is installed, what is missing and what that costs, and whether all is sound")
     return parser
+
+
+def _marking(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    mark = _verb(verbs, "mark", "put the invisible mark into a copy of a picture")
+    mark.add_argument("source", type=Path, metavar="IN")
+    mark.add_argument("target", type=Path, metavar="OUT")
+    mark.add_argument(
+        "--payload", metavar="HEX32", help="the 128 bits to carry, as 32 hex digits (default: a fresh id)"
+    )
+    mark.add_argument("--strength", choices=("invisible", "balanced", "strong"), default="invisible")
+
+    mark.add_argument(
+        "--robust",
+        action="store_true",
+        help="a short id in 64 bits instead: bears more in pictures of 512 pixels and below",
+    )
+
+    detect = _verb(verbs, "detect", "look for the mark in pictures")
+    _pictures(detect)
+    detect.add_argument(
+        "--all", action="store_true", help="look for every mark, as in a collage; takes several times as long"
+    )
+
+    keys = _verb(verbs, "keys", "look after the keys of the mark")
+    keys.add_argument(
+        "action",
+        choices=("list", "create", "rotate", "export", "import"),
+        help="list; make the first key; make a new one for new marks; copy one for a colleague; read a colleague's marks",
+    )
+    keys.add_argument(
+        "words", nargs="*", metavar="KEY FILE", help="export: a key's id and the file to write; import: the file"
+    )
 
 
 def _verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str) -> argparse.ArgumentParser:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from provenance_guard import pictures
 from provenance_guard.batch import find_pictures
@@ -20,8 +21,8 @@ from provenance_guard.watermark import Detection, KeyRing, Payload, Watermarker
 
 
 def mark(arguments: argparse.Namespace) -> int:
-    """``mark IN OUT [--payload HEX32]``: a marked copy; nothing is recorded."""
-    payload = _payload(arguments.payload)
+    """``mark IN OUT [--payload HEX32 | --robust]``: a marked copy; nothing is recorded."""
+    payload = _payload(arguments.payload, robust=arguments.robust)
     picture = pictures.open_picture(arguments.source)
     target: Path = arguments.target
     if target.exists() and target.samefile(arguments.source):
@@ -49,7 +50,7 @@ def mark(arguments: argparse.Namespace) -> int:
 
 
 def detect(arguments: argparse.Namespace) -> int:
-    """``detect PICTURES...``."""
+    """``detect PICTURES... [--all]``."""
     config = read_config(arguments)
     detector = Guard(config).detector
     if detector is None:
@@ -61,13 +62,18 @@ def detect(arguments: argparse.Namespace) -> int:
     for path in track(find_pictures(arguments.pictures), "detect"):
         try:
             image = pictures.open_picture(path).image
-            results.append({"picture": str(path), **describe_detection(detector.detect(image))})
+            found = detector.detect_all(image) if arguments.all else [detector.detect(image)]
+            result = {"picture": str(path), **describe_detection(found[0] if found else None)}
+            if arguments.all:
+                result["marks"] = [describe_detection(detection) for detection in found]
+            results.append(result)
         except GuardError as error:
             results.append({"picture": str(path), "found": False, "error": str(error)})
     if arguments.json:
         print_json({"pictures": results})
     else:
-        print_table(("picture", "mark", "record", "time", "confidence"), map(_row, results))
+        rows = [row for result in results for row in _rows(result)]
+        print_table(("picture", "mark", "record", "time", "confidence"), rows)
         for result in results:
             if "error" in result:
                 complain(f"Error: {result['error']}")
@@ -86,10 +92,17 @@ def describe_detection(detection: Detection | None) -> dict[str, Json]:
         "time": format_time(content.moment) if content and content.moment else None,
         "confidence": round(detection.confidence, 3),
         "geometry": asdict(detection.geometry),
+        "key": detection.key_id,
+        "profile": detection.profile,
+        "coverage": round(detection.coverage, 3),
     }
 
 
-def _payload(text: str | None) -> bytes:
+def _payload(text: str | None, *, robust: bool) -> bytes:
+    if robust and text is not None:
+        raise UsageError("--robust and --payload exclude each other.", next_step="Give one of them.")
+    if robust:
+        return Payload.robust(new_record_id()).pack()
     if text is None:
         return Payload.for_record(new_record_id(), utc_now()).pack()
     try:
@@ -99,6 +112,12 @@ def _payload(text: str | None) -> bytes:
     if len(payload) != 16:
         raise UsageError(f"--payload is {text!r}, not 32 hex digits.", next_step="Give 32 digits out of 0-9 and a-f.")
     return payload
+
+
+def _rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
+    """One row for each mark, or one that tells that there is none."""
+    marks = result.get("marks") or [result]
+    return [_row({"picture": result["picture"], **mark}) for mark in marks]
 
 
 def _row(result: dict[str, Json]) -> tuple[str, ...]:

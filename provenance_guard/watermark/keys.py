@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from provenance_guard.clock import format_time, utc_now
-from provenance_guard.errors import KeyMissingError
+from provenance_guard.errors import KeyMissingError, OutputError
 from provenance_guard.files import write_atomically
 
 KEY_BYTES = 32
@@ -99,20 +99,40 @@ class KeyRing:
         self._write(imported)
         return imported
 
+    def export(self, name: str, target: Path) -> Key:
+        """Copy the key whose id begins with ``name`` into a file for a colleague, who can then read its marks, and forge them.
+
+        Raises KeyMissingError when not exactly one key is meant, OutputError when the file is there or cannot be written.
+        """
+        meant = [key for key in self.all() if name and key.id.startswith(name.lower())]
+        if len(meant) != 1:
+            raise KeyMissingError(
+                f"{len(meant) or 'No'} keys in {self.directory} begin with {name!r}.",
+                next_step="List the keys and give more of the one that you mean.",
+            )
+        if target.exists():
+            raise OutputError(f"{target} is there already.", next_step="Name another file.")
+        write_atomically(target, _document(meant[0]), private=True)
+        return meant[0]
+
     def path_of(self, key: Key) -> Path:
-        """Where a key's file lies; give a copy of it to a colleague who shall read your marks."""
+        """Where a key's file lies; ``export`` makes a copy for a colleague."""
         return self.directory / f"{_PREFIX}{key.id}{_SUFFIX}"
 
     def _write(self, key: Key) -> None:
-        document = {
-            "format": KEY_FORMAT,
-            "version": KEY_VERSION,
-            "id": key.id,
-            "created": key.created,
-            "imported": key.imported,
-            "secret": key.secret.hex(),
-        }
-        write_atomically(self.path_of(key), (json.dumps(document, indent=2) + "\n").encode("utf-8"), private=True)
+        write_atomically(self.path_of(key), _document(key), private=True)
+
+
+def _document(key: Key) -> bytes:
+    document = {
+        "format": KEY_FORMAT,
+        "version": KEY_VERSION,
+        "id": key.id,
+        "created": key.created,
+        "imported": key.imported,
+        "secret": key.secret.hex(),
+    }
+    return (json.dumps(document, indent=2) + "\n").encode("utf-8")
 
 
 def read_key(path: Path) -> Key:

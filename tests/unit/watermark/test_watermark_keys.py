@@ -6,7 +6,7 @@ import stat
 
 import pytest
 
-from provenance_guard.errors import KeyMissingError
+from provenance_guard.errors import KeyMissingError, OutputError
 from provenance_guard.watermark.keys import Key, KeyRing, read_key
 
 
@@ -77,3 +77,15 @@ def test_derived_keys_differ_by_purpose():
     key = Key(bytes(range(32)))
     assert key.derive("a") != key.derive("b")
     assert key.derive("a") == Key(bytes(range(32))).derive("a")
+
+
+def test_an_exported_key_is_read_by_a_colleague(tmp_path):
+    mine, theirs = KeyRing(tmp_path / "mine"), KeyRing(tmp_path / "theirs")
+    key = mine.create()
+    assert mine.export(key.id.upper(), tmp_path / "copy.key") == key
+    assert theirs.add(tmp_path / "copy.key").secret == key.secret
+    with pytest.raises(OutputError):
+        mine.export(key.id, tmp_path / "copy.key")
+    for name in ("", "nobody"):
+        with pytest.raises(KeyMissingError, match="begin with"):
+            mine.export(name, tmp_path / "other.key")

@@ -12,6 +12,7 @@ from provenance_guard.watermark.payload import (
     Payload,
     PayloadCipher,
     RecordProfile,
+    RobustProfile,
     from_bits,
     profile_for,
     to_bits,
@@ -21,7 +22,7 @@ CIPHER = PayloadCipher(Key(bytes(range(32))))
 
 record_payloads = st.builds(
     Payload, st.binary(min_size=7, max_size=7).map(bytes.hex), st.integers(min_value=0, max_value=2**32 - 1)
-)
+) | st.builds(Payload, st.text("0123456789abcdef", min_size=7, max_size=7))
 
 
 @given(record_payloads)
@@ -35,7 +36,10 @@ def test_unpack_takes_only_what_pack_wrote(packed):
     assert payload is None or payload.pack() == packed
 
 
-@pytest.mark.parametrize(("prefix", "time"), [("0011", 1), ("zz" * 7, 1), ("00" * 7, -1), ("00" * 7, 2**32)])
+@pytest.mark.parametrize(
+    ("prefix", "time"),
+    [("0011", 1), ("zz" * 7, 1), ("00" * 7, -1), ("00" * 7, 2**32), ("00" * 7, None), ("zzzzzzz", None), ("", None)],
+)
 def test_values_that_do_not_fit_are_refused(prefix, time):
     with pytest.raises(MarkError):
         Payload(prefix, time).pack()
@@ -62,6 +66,7 @@ def test_one_wrong_bit_fails_the_check(payload, position):
 def test_record_payloads_take_the_shorter_profile():
     assert isinstance(profile_for(Payload("00" * 7, 5).pack()), RecordProfile)
     assert isinstance(profile_for(bytes(16)), FreeProfile)
+    assert isinstance(profile_for(Payload.robust("0123456789abcdef" * 2).pack()), RobustProfile)
 
 
 @pytest.mark.parametrize("length", [0, 15, 17, 32])
@@ -72,6 +77,6 @@ def test_other_lengths_are_refused(length):
 
 def test_another_key_reads_nothing():
     other = PayloadCipher(Key(bytes(32)))
-    for payload in (bytes(range(16)), Payload("11" * 7, 9).pack()):
+    for payload in (bytes(range(16)), Payload("11" * 7, 9).pack(), Payload("1234567").pack()):
         profile = profile_for(payload)
         assert profile.unseal(profile.seal(payload, CIPHER), other) is None
