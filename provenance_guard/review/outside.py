@@ -11,6 +11,7 @@ from provenance_guard.errors import GuardError
 from provenance_guard.ledger import Ledger, events
 from provenance_guard.ledger.anchors.evidence import OutsideEvidence, outside_evidence
 from provenance_guard.ledger.anchors.examination import examine_checkpoint
+from provenance_guard.ledger.anchors.keeping import kept_anchors, stored_checkpoint
 from provenance_guard.ledger.anchors.testimony import Testimony
 from provenance_guard.ledger.proof import Proof
 from provenance_guard.provenance.sidecar import Sidecar
@@ -66,15 +67,15 @@ def hear(evidence: OutsideEvidence, trust: Trust) -> list[Testimony]:
 
 def heard_before(ledger: Ledger, seq: int, trust: Trust) -> Testimony | None:
     """The last word of a trusted outsider that the ledger had when it wrote event ``seq``: the event was written after it."""
-    checkpoints = {checkpoint.size: checkpoint for checkpoint in ledger.checkpoints()}
     newest = ledger.events(type=events.TIMESTAMP_ATTACHED, newest_first=True)
     for event in islice((event for event in newest if event.seq < seq), MOST_WORDS):
         size = event.body.get("size")
         with suppress(GuardError):
-            evidence = (
-                outside_evidence(ledger, [int(size) - 1]) if isinstance(size, int) and size in checkpoints else None
-            )
-            heard = [entry for entry in hear(evidence, trust) if entry.holds and entry.time] if evidence else []
+            checkpoint = stored_checkpoint(ledger, size) if isinstance(size, int) and 0 < size <= event.seq else None
+            if checkpoint is None:
+                continue
+            said = examine_checkpoint(checkpoint, kept_anchors(ledger, checkpoint.size), roots=trust.roots)
+            heard = [entry for entry in said if entry.holds and entry.time]
             if heard:
                 return max(heard, key=lambda entry: entry.time or datetime.min)
     return None

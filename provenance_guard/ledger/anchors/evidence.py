@@ -15,7 +15,7 @@ from typing import Any
 from provenance_guard.errors import LedgerError
 from provenance_guard.json_types import Json
 from provenance_guard.ledger.anchors.anchor import Anchor
-from provenance_guard.ledger.anchors.keeping import kept_anchors
+from provenance_guard.ledger.anchors.keeping import first_anchored, kept_anchors, stored_checkpoint
 from provenance_guard.ledger.checkpoint import Checkpoint
 from provenance_guard.ledger.proof import Proof
 from provenance_guard.ledger.store import Ledger
@@ -95,22 +95,19 @@ def outside_evidence(ledger: Ledger, seqs: Sequence[int]) -> OutsideEvidence | N
     None when nobody outside has seen all of them yet. Raises LedgerError when there is no such event, or the ledger is damaged.
     """
     last = max(seqs)
-    anchors = [anchor for anchor in kept_anchors(ledger) if anchor.size > last]
-    checkpoints = [checkpoint for checkpoint in ledger.checkpoints() if checkpoint.size > last]
-    dated = {anchor.size for anchor in anchors if anchor.kind == "rfc3161"} or {anchor.size for anchor in anchors}
-    chosen = _first(checkpoints, dated) or next(filter(_is_witnessed, checkpoints), None)
+    size = first_anchored(ledger, last)
+    chosen = stored_checkpoint(ledger, size) if size is not None else _first_witnessed(ledger, last)
     if chosen is None:
         return None
     proofs = tuple(Proof.from_json(ledger.proof(seq, checkpoint=chosen)) for seq in sorted(set(seqs)))
-    return OutsideEvidence(proofs, tuple(anchor for anchor in anchors if anchor.size == chosen.size))
+    return OutsideEvidence(proofs, tuple(kept_anchors(ledger, chosen.size)))
 
 
-def _first(checkpoints: Sequence[Checkpoint], sizes: set[int]) -> Checkpoint | None:
-    return next((checkpoint for checkpoint in checkpoints if checkpoint.size in sizes), None)
-
-
-def _is_witnessed(checkpoint: Checkpoint) -> bool:
-    return any(line.name != checkpoint.origin for line in checkpoint.signatures)
+def _first_witnessed(ledger: Ledger, above: int) -> Checkpoint | None:
+    for checkpoint in ledger.checkpoints():
+        if checkpoint.size > above and any(line.name != checkpoint.origin for line in checkpoint.signatures):
+            return checkpoint
+    return None
 
 
 def _check_version(document: Any) -> None:

@@ -17,7 +17,8 @@ from provenance_guard.clock import format_time
 from provenance_guard.errors import LedgerError
 from provenance_guard.json_types import Json
 from provenance_guard.ledger import events
-from provenance_guard.ledger.anchors.anchor import Anchor
+from provenance_guard.ledger.anchors.anchor import Anchor, TokenKind
+from provenance_guard.ledger.checkpoint import Checkpoint
 from provenance_guard.ledger.store import Ledger
 
 
@@ -57,6 +58,34 @@ def kept_anchors(ledger: Ledger, size: int | None = None) -> list[Anchor]:
     """The anchors on the checkpoint of that size, or all, smallest tree first. Raises LedgerError at a damaged one."""
     with ledger.snapshot() as connection:
         return [Anchor.from_json(document) for document in read_documents(connection, size)]
+
+
+def last_anchors(ledger: Ledger, kind: TokenKind, authority: str, count: int) -> list[Anchor]:
+    """The newest ``count`` anchors of one authority, smallest tree first. Raises LedgerError at a damaged one."""
+    with ledger.snapshot() as connection:
+        if not _has_tables(connection):
+            return []
+        query = "SELECT document, size, kind, authority FROM anchor WHERE kind = ? AND authority = ? ORDER BY size DESC LIMIT ?"
+        rows = connection.execute(query, (kind, authority, count)).fetchall()
+    return [Anchor.from_json(_parsed(document, filed)) for document, *filed in reversed(rows)]
+
+
+def first_anchored(ledger: Ledger, above: int) -> int | None:
+    """The size of the smallest tree of more than ``above`` events that has a time token, or else another anchor."""
+    query = "SELECT min(size) FROM anchor WHERE size > ? AND kind {} 'rfc3161'"
+    with ledger.snapshot() as connection:
+        if not _has_tables(connection):
+            return None
+        found = [connection.execute(query.format(sign), (above,)).fetchone()[0] for sign in ("=", "!=")]
+    return next((int(size) for size in found if isinstance(size, int)), None)
+
+
+def stored_checkpoint(ledger: Ledger, size: int | None = None) -> Checkpoint | None:
+    """The stored checkpoint of that size, by default the newest; None when there is none."""
+    query = "SELECT note FROM checkpoint WHERE ? IS NULL OR size = ? ORDER BY size DESC LIMIT 1"
+    with ledger.snapshot() as connection:
+        row = connection.execute(query, (size, size)).fetchone()
+    return Checkpoint.parse(row[0]) if row else None
 
 
 def read_documents(connection: sqlite3.Connection, size: int | None = None) -> list[Mapping[str, Json]]:

@@ -27,8 +27,9 @@ from provenance_guard.ledger.anchors.keeping import (
     anchored_size,
     holds_news,
     keep_anchor,
-    kept_anchors,
+    last_anchors,
     read_turn,
+    stored_checkpoint,
     write_turn,
 )
 from provenance_guard.ledger.anchors.testimony import Reason
@@ -39,6 +40,7 @@ FIRST_PAUSE = timedelta(seconds=30)
 LONGEST_PAUSE = timedelta(hours=2)
 COMPLETION_PAUSE = timedelta(hours=1)  # a calendar's promise takes hours
 PROOFS_AT_ONCE = 20
+OLDER_TOKENS = 3  # that a new one is compared with
 CLOCK_TOLERANCE = timedelta(minutes=5)  # between an authority's clock and ours, before it is told
 
 Result = Literal["anchored", "completed", "failed", "not due", "waiting"]
@@ -62,16 +64,16 @@ def anchor_newest(ledger: Ledger, asked: TimeStamping, *, force: bool = False) -
 
     Never raises for what an outsider does or fails to do. Raises LedgerError when the ledger cannot be used.
     """
-    checkpoints = ledger.checkpoints()
-    if not checkpoints:
+    newest = stored_checkpoint(ledger)
+    if newest is None:
         return []
     outsiders: list[_Outsider] = [
         *(_Authority(ledger, authority) for authority in asked.authorities),
         *(_Calendar(calendar) for calendar in asked.calendars),
     ]
     pause = timedelta(minutes=asked.minutes)
-    outcomes = [_take_turn(ledger, outsider, checkpoints[-1], pause, force=force) for outsider in outsiders]
-    return outcomes + _complete_proofs(ledger, asked.calendars, checkpoints, force=force)
+    outcomes = [_take_turn(ledger, outsider, newest, pause, force=force) for outsider in outsiders]
+    return outcomes + _complete_proofs(ledger, asked.calendars, force=force)
 
 
 def is_due(ledger: Ledger, authority: str, newest: Checkpoint) -> bool:
@@ -152,20 +154,16 @@ def _take_turn(ledger: Ledger, outsider: _Outsider, newest: Checkpoint, pause: t
     return dataclasses.replace(outcome, result="anchored")
 
 
-def _complete_proofs(
-    ledger: Ledger, calendars: Sequence[str], checkpoints: Sequence[Checkpoint], *, force: bool
-) -> list[Outcome]:
+def _complete_proofs(ledger: Ledger, calendars: Sequence[str], *, force: bool) -> list[Outcome]:
     """Fetch what the calendars promised. Nothing is told of those that have nothing new."""
-    by_size = {checkpoint.size: checkpoint for checkpoint in checkpoints}
     outcomes = []
     for calendar in calendars:
         turn_name = f"{calendar} (completion)"
-        mine = [a for a in kept_anchors(ledger) if (a.kind, a.authority) == ("opentimestamps", calendar)]
-        if not mine or (_is_early(read_turn(ledger, turn_name)) and not force):
+        if _is_early(read_turn(ledger, turn_name)) and not force:
             continue
         checked = False
-        for anchor in mine[-PROOFS_AT_ONCE:]:
-            checkpoint = by_size.get(anchor.size)
+        for anchor in last_anchors(ledger, "opentimestamps", calendar, PROOFS_AT_ONCE):
+            checkpoint = stored_checkpoint(ledger, anchor.size)
             with suppress(AnchorError, ExtraMissingError):
                 if checkpoint is None or opentimestamps.check_proof(anchor.reply, anchored_text(checkpoint)).blocks:
                     continue
@@ -182,11 +180,11 @@ def _complete_proofs(
 
 def _check_order(ledger: Ledger, anchor: Anchor, time: datetime, roots: Sequence[x509.Certificate]) -> None:
     """An authority that dates more events earlier than it dated fewer contradicts itself."""
-    by_size = {checkpoint.size: checkpoint for checkpoint in ledger.checkpoints()}
-    for older in kept_anchors(ledger):
-        if older.authority != anchor.authority or older.size >= anchor.size or older.size not in by_size:
+    for older in last_anchors(ledger, anchor.kind, anchor.authority, OLDER_TOKENS):
+        checkpoint = stored_checkpoint(ledger, older.size)
+        if checkpoint is None or older.size >= anchor.size:
             continue
-        said = examine_anchor(older, by_size[older.size], roots)
+        said = examine_anchor(older, checkpoint, roots)
         if said.holds and said.time and time < said.time - ORDER_TOLERANCE:
             raise AnchorError(
                 "misordered",
