@@ -24,7 +24,7 @@ from provenance_guard.ledger.checkpoint import ORIGIN_PREFIX, Checkpoint
 from provenance_guard.ledger.events import Event, NewEvent
 from provenance_guard.ledger.proof import Proof
 from provenance_guard.ledger.search import Filters, SearchIndex
-from provenance_guard.ledger.selection import Filter, select_pages
+from provenance_guard.ledger.selection import NO_SEQ, Filter, select_pages
 from provenance_guard.ledger.tables import Erasure
 from provenance_guard.signing import Signer
 
@@ -182,14 +182,19 @@ class Ledger:
         another, of a record, of a type. What others append meanwhile may or may not be among them. Raises LedgerError at a
         damaged event."""
         filters: list[Filter] = []
+        first, last = 0, NO_SEQ
         with self._use() as connection:
-            filters += selection.since(connection, format_time(since)) if since else []
-            filters += selection.until(connection, format_time(until)) if until else []
+            if since is not None:
+                first, condition = selection.since(connection, format_time(since))
+                filters.append(condition)
+            if until is not None:
+                last, condition = selection.until(connection, format_time(until))
+                filters.append(condition)
         if record_id is not None:
             filters.append(("record_id = ?", record_id))
         if type is not None:
             filters.append(("type = ?", type))
-        return self._select(filters, limit=limit, newest_first=newest_first)
+        return self._select(filters, first=first, last=last, limit=limit, newest_first=newest_first)
 
     def find_records(self, prefix: str, *, limit: int = 100) -> list[str]:
         """Record ids that begin with ``prefix`` (hex digits, any case), in order."""
@@ -387,7 +392,7 @@ class Ledger:
 
     def _bring_up_to_date(self, index: SearchIndex) -> None:
         last = index.last_indexed(self._holds)
-        for rows in self._pages([("seq > ?", last)]):
+        for rows in select_pages(self._use, first=last + 1):
             readable = []
             for row in rows:
                 with suppress(LedgerError):
@@ -400,13 +405,6 @@ class Ledger:
             row = connection.execute("SELECT substr(tree, 1, 32) FROM event WHERE seq = ?", (seq,)).fetchone()
         return row is not None and row[0] == leaf_hash
 
-    def _select(
-        self, filters: Sequence[Filter], *, limit: int | None = None, newest_first: bool = False
-    ) -> Iterator[Event]:
-        for rows in self._pages(filters, limit=limit, newest_first=newest_first):
+    def _select(self, filters: Sequence[Filter], **bounds: Any) -> Iterator[Event]:
+        for rows in select_pages(self._use, filters, **bounds):
             yield from map(tables.to_event, rows)
-
-    def _pages(
-        self, filters: Sequence[Filter], *, limit: int | None = None, newest_first: bool = False
-    ) -> Iterator[list[Any]]:
-        return select_pages(self._use, filters, limit=limit, newest_first=newest_first)

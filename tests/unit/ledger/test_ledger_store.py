@@ -123,6 +123,38 @@ def test_selection_goes_on_over_pages(ledger, monkeypatch):
     assert seen == list(range(20))
 
 
+@pytest.mark.parametrize("kind", ["since", "until", "index"])
+def test_selection_does_not_begin_anew_with_every_page(ledger, monkeypatch, kind):
+    """Twice as many events cost about twice as many steps of SQLite, not four times."""
+    monkeypatch.setattr(selection, "PAGE", 4)
+    moment = datetime(2026, 11, 22, tzinfo=timezone.utc)
+
+    def steps() -> int:
+        count = 0
+
+        def tick() -> int:
+            nonlocal count
+            count += 1
+            return 0
+
+        ledger._connection.set_progress_handler(tick, 10)
+        if kind == "since":
+            read = list(ledger.events(since=moment - timedelta(days=9)))
+        elif kind == "until":
+            read = list(ledger.events(until=moment + timedelta(days=9999), newest_first=True))
+        else:
+            read = [row for rows in selection.select_pages(ledger._use, first=0) for row in rows]
+        ledger._connection.set_progress_handler(None, 10)
+        assert len(read) == ledger.size
+        return count
+
+    monkeypatch.setattr(store, "utc_now", lambda: moment)
+    ledger.append_many([picture(number) for number in range(399)])
+    few = steps()
+    ledger.append_many([picture(number) for number in range(400)])
+    assert steps() < 3 * few
+
+
 def test_since_stays_right_when_the_clock_was_set_back(ledger, monkeypatch):
     clock = Clock(monkeypatch)
     for days in (0, 0, -60, 30, 31):
