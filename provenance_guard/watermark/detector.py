@@ -122,11 +122,11 @@ def read(tiles: list[Aligned], key: Key, known_keys: int = 1) -> Reading | None:
     if not tiles:
         return None
     pattern, cipher = pattern_of(key), _cipher_of(key)
-    planes = torch.stack([tile.tile for tile in tiles])
+    coefficients = pattern.coefficients(torch.stack([tile.tile for tile in tiles]))
     readings = [
         (votes, tile, profile)
         for profile in PROFILES
-        for tile, of_tile in zip(tiles, pattern.readings(planes, profile), strict=True)
+        for tile, of_tile in zip(tiles, pattern.readings(coefficients, profile), strict=True)
         for votes in of_tile
     ]
     readings.sort(key=lambda reading: -reading[0].agreement)

@@ -124,15 +124,17 @@ class Pattern:
 
     def votes(self, tile: torch.Tensor, profile: Profile) -> Votes:
         """What an aligned tile says about the code bits."""
-        return self.readings(tile[None], profile)[0][0]
+        return self.readings(self.coefficients(tile[None]), profile)[0][0]
 
-    def readings(self, tiles: torch.Tensor, profile: Profile) -> list[list[Votes]]:
-        """What aligned tiles (n, 128, 128) say about the code bits: of each tile one reading for each of ``EMPHASES``."""
+    def coefficients(self, tiles: torch.Tensor) -> npt.NDArray[np.float32]:
+        """The message coefficients (n, frequencies, blocks) of aligned tiles (n, 128, 128)."""
+        chosen = block_dct(self.without_pilots(tiles))[..., _ROWS, _COLUMNS].reshape(len(tiles), _BLOCKS, -1)
+        return chosen.transpose(1, 2).cpu().numpy()
+
+    def readings(self, coefficients: npt.NDArray[np.float32], profile: Profile) -> list[list[Votes]]:
+        """What ``coefficients`` of tiles say about the code bits: of each tile one reading for each of ``EMPHASES``."""
         layout = layout_of(self.key, profile)
-        coefficients = block_dct(self.without_pilots(tiles).cpu())[..., _ROWS, _COLUMNS].reshape(
-            len(tiles), _BLOCKS, -1
-        )
-        signed = coefficients.transpose(1, 2).numpy() * layout.signs
+        signed = coefficients * layout.signs
         emphasised = (signed[:, None] * EMPHASES[:, :, None]).reshape(-1, signed[0].size)
         ordered = np.pad(emphasised, ((0, 0), (0, 1)))[:, layout.voters]
         votes = [Votes(soft, agreement, energy) for soft, agreement, energy in zip(*_counted(ordered), strict=True)]
