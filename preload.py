@@ -1,4 +1,4 @@
-"""Command-line flags of the WebUI: where a studio's policy, the data and the keys are. Read by ``webui/settings.py``."""
+"""Command-line flags of the WebUI: where a studio's policy, the data and the keys are. Read by ``webui/configuration.py``."""
 
 from __future__ import annotations
 
