@@ -95,7 +95,7 @@ class Quarantine:
 
         What ``verdict`` found is drawn as evidence; a reference that cannot be read any more costs the drawing only.
 
-        Raises KeyMissingError, OutputError (full disk, read-only folder) or PictureError; nothing half-written stays behind.
+        Raises KeyMissingError, or OutputError (full disk, read-only folder); nothing half-written stays behind.
         """
         record_id = str(record["id"])
         document = json.dumps({"version": DOCUMENT_VERSION, "record": record}, ensure_ascii=False)

@@ -17,35 +17,25 @@ HEARTBEAT = 900.0
 """Seconds between two signs of life."""
 
 _leaving: threading.Event | None = None
+_arrived = False
 
 
 def begin() -> None:
-    """Take up the post: to be called behind, because looking back reads the folders of pictures. Raises what the guard does."""
+    """Take up the post: to be called behind, because looking back reads the folders of pictures. Raises what the guard does;
+    it is tried again then, with every sign of life."""
     global _leaving
-    from provenance_guard.ledger import events
-    from provenance_guard.review import gaps
-
-    runtime.guard().keep_session()
     if _leaving is None:
         _leaving = threading.Event()
-        threading.Thread(
-            target=_stay, args=(_leaving, events.SESSION_ALIVE), name="provenance-guard-presence", daemon=True
-        ).start()
-    guard = runtime.guard()
-    if (absence := gaps.unwatched(guard.ledger, guard.session.id)) is None:
-        return
-    found = gaps.look_back(guard.ledger, *absence, folders=compat.output_folders(), note=compat.last_generation_note())
-    if found:
-        event = guard.log_gap(found.to_json(), found.generated)
-        logger.warning("%s", gaps.describe_gap(event))
+        threading.Thread(target=_stay, args=(_leaving,), name="provenance-guard-presence", daemon=True).start()
+    _arrive()
 
 
 def end() -> None:
     """Leave the post, as when the extension is unloaded."""
-    global _leaving
+    global _leaving, _arrived
     if _leaving is not None:
         _leaving.set()
-        _leaving = None
+        _leaving, _arrived = None, False
         runtime.guard().end_session()
 
 
@@ -54,9 +44,32 @@ def is_kept() -> bool:
     return _leaving is not None
 
 
-def _stay(leaving: threading.Event, kind: str) -> None:
+def _arrive() -> None:
+    """Tell the ledger, and look back on the time before."""
+    global _arrived
+    from provenance_guard.review import gaps
+
+    guard = runtime.guard()
+    guard.keep_session()
+    if absence := gaps.unwatched(guard.ledger, guard.session.id):
+        folders, note = compat.output_folders(), compat.last_generation_note()
+        found = gaps.look_back(guard.ledger, *absence, folders=folders, note=note)
+        if found:
+            logger.warning("%s", gaps.describe_gap(guard.log_gap(found.to_json(), found.generated)))
+    _arrived = True
+
+
+def _stay(leaving: threading.Event) -> None:
     while not leaving.wait(HEARTBEAT):
         try:
-            runtime.guard().keep_session(kind)
+            _sign()
         except Exception as error:  # The next picture meets the same failure, and there it counts.
             logger.warning("Provenance Guard could not tell the ledger that it is there: %s", error)
+
+
+def _sign() -> None:
+    from provenance_guard.ledger import events
+
+    if not _arrived:
+        _arrive()
+    runtime.guard().keep_session(events.SESSION_ALIVE)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from PIL.PngImagePlugin import PngInfo
 
+from provenance_guard.errors import ConfigError
 from provenance_guard.ledger.opening import opened_body
 
 INFOTEXT = "a cat\nSteps: 20, Sampler: Euler, CFG scale: 7, Seed: 5, Size: 64x64"
@@ -138,12 +139,32 @@ def test_a_session_that_is_killed_ends_with_its_last_sign(host):
     host.generate(host.txt2img())
     host.flush()
     presence._leaving.set()
-    presence._leaving = None  # killed: nobody says good-bye
+    presence._leaving, presence._arrived = None, False  # killed: nobody says good-bye
     runtime._session = runtime._guard = None
     make_without_guard(host, "00001-5.png")
     host.call("app_started", None, None)
     (gap,) = events_of(host, "gap.found")
     assert gap.body["generated"] == 1
+
+
+def test_what_cannot_be_told_at_the_start_is_told_later(host, tmp_path, monkeypatch):
+    from provenance_guard.webui import presence
+
+    monkeypatch.setattr(presence, "HEARTBEAT", 0.05)
+    host.call("app_started", None, None)
+    host.call("script_unloaded")
+    make_without_guard(host, "00001-5.png")
+    policy = tmp_path / "policy.toml"
+    policy.write_text('mode = "blok"\n', "utf-8")
+    host.modules.shared.cmd_opts.provenance_policy = policy
+    host.load_extension()
+    with pytest.raises(ConfigError):
+        presence.begin()
+    policy.write_text('mode = "block"\n', "utf-8")
+    deadline = time.monotonic() + 10
+    while not events_of(host, "gap.found") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert [event.body["generated"] for event in events_of(host, "gap.found")] == [1]
 
 
 def test_a_broken_ledger_does_not_stop_the_host(host, caplog):
