@@ -111,19 +111,20 @@ def add_picture(store: Store, path: Path, folder: Path, embedder: Embedder | Non
     return keeper.unchanged == 0
 
 
-def complete(store: Store, embedder: Embedder | None) -> bool:
-    """Give references that an earlier version or another configuration indexed the vectors they lack; whether any did."""
-    lacking = store.missing(vocabulary.ALGORITHM, vocabulary.VERSION)
-    if lacking:
+def complete(store: Store, embedder: Embedder | None) -> None:
+    """Give references that an earlier version or another configuration indexed the vectors they lack."""
+    described = store.count(features.ALGORITHM, features.VERSION)
+    worded = store.count(vocabulary.ALGORITHM, vocabulary.VERSION)
+    if worded < described:
         rows = store.rows(features.ALGORITHM, features.VERSION)
         places = {int(content): place for place, content in enumerate(rows.contents)}
-        have = [content for content in lacking if content in places]
-        for start in range(0, len(have), _AT_ONCE):
-            some = have[start : start + _AT_ONCE]
+        lacking = [content for content in store.missing(vocabulary.ALGORITHM, vocabulary.VERSION) if content in places]
+        for start in range(0, len(lacking), _AT_ONCE):
+            some = lacking[start : start + _AT_ONCE]
             store.add_vectors(
                 [(content, cascade.word_vector(rows.data[places[content]].tobytes())) for content in some]
             )
-    if embedder is not None:
+    if embedder is not None and store.count(embedder.algorithm, embedder.version) < described:
         for content in store.missing(embedder.algorithm, embedder.version):
             files = store.files_of(content)
             try:
@@ -131,7 +132,6 @@ def complete(store: Store, embedder: Embedder | None) -> bool:
             except (GuardError, IndexError):
                 continue  # Changed or removed since it was indexed: the next scan tells.
             store.add_vectors([(content, vector)])
-    return bool(lacking)
 
 
 def _keep_notices(store: Store, row: int, folder: Path, reasons: dict[str, str]) -> None:

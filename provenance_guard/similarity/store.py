@@ -141,6 +141,16 @@ class Store:
             )
             return [(folder, _path(path), os.fsdecode(name)) for folder, path, name in rows]
 
+    def count(self, algorithm: str, version: str) -> int:
+        """How many contents have a vector of this algorithm and version."""
+        with self._connection() as connection:
+            row = connection.execute(
+                "SELECT rows - (SELECT count(*) FROM holes WHERE algorithm = ?1 AND version = ?2) "
+                "FROM segments WHERE algorithm = ?1 AND version = ?2",
+                (algorithm, version),
+            ).fetchone()
+            return row[0] if row else 0
+
     def missing(self, algorithm: str, version: str) -> list[int]:
         """The contents that have no vector of this algorithm and version."""
         with self._connection() as connection:
