@@ -241,7 +241,9 @@ def test_of_a_newer_sidecar_verify_tells_what_it_could_check(studio, tmp_path, o
     assert (findings["content"].verdict, findings["record"].verdict) == ("holds", "unknown")
     assert "newer version" in findings["record"].sentence and "Update" in findings["record"].sentence
     Image.fromarray(np.zeros((60, 80, 3), np.uint8)).save(picture)
-    assert {finding.subject: finding.verdict for finding in verify_file(picture, outsider).findings}["content"] == "fails"
+    assert {finding.subject: finding.verdict for finding in verify_file(picture, outsider).findings}[
+        "content"
+    ] == "fails"
 
 
 # Dossiers
