@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+SIZE = (128, 128)
 WITHHOLDING = ("quarantine", "block")
 SEEDS = (5, 6, 7)
 """The picture of seed 6 is a near-copy; the fault hits that of seed 5."""
@@ -18,7 +19,7 @@ def policy(request, host, tmp_path):
     mode, on_error = request.param
     folder = tmp_path / "references"
     folder.mkdir()
-    host.modules.processing.draw(6, (256, 256)).save(folder / "known.png")
+    host.modules.processing.draw(6, SIZE).save(folder / "known.png")
     path = tmp_path / "policy.toml"
     path.write_text(
         f'mode = "{mode}"\non_error = "{on_error}"\n[screen]\nreferences = ["references"]\n', encoding="utf-8"
@@ -28,9 +29,7 @@ def policy(request, host, tmp_path):
 
 
 def shows(image, original):
-    first, second = (
-        np.asarray(picture.convert("L").resize((256, 256)), float).ravel() for picture in (image, original)
-    )
+    first, second = (np.asarray(picture.convert("L").resize(SIZE), float).ravel() for picture in (image, original))
     return bool(first.std() > 0 and np.corrcoef(first, second)[0, 1] > 0.5)
 
 
@@ -63,19 +62,18 @@ def test_one_fault_in_a_batch(host, policy, monkeypatch, fault):
     module, owner, name, error = FAULTS[fault]
     target = getattr(importlib.import_module(module), owner, None) or importlib.import_module(f"{module}.{owner}")
     monkeypatch.setattr(target, name, failing_once(getattr(target, name), error))
-    processed = host.generate(host.txt2img(batch_size=3))
+    processed = host.generate(host.txt2img(batch_size=3, width=SIZE[0], height=SIZE[1]))
     host.flush()
     pictures = processed.images[1:]
     shown = [
-        shows(image, host.modules.processing.draw(seed, (256, 256)))
-        for image, seed in zip(pictures, SEEDS, strict=True)
+        shows(image, host.modules.processing.draw(seed, SIZE)) for image, seed in zip(pictures, SEEDS, strict=True)
     ]
     assert shown == [on_error not in WITHHOLDING, mode not in WITHHOLDING, True]
     assert [f"Seed: {seed}," in text for text, seed in zip(processed.infotexts[1:], SEEDS, strict=True)] == [True] * 3
     for file in host.outputs.glob("*.png"):
         seed = int(file.stem.split("-")[1])
         if not shown[SEEDS.index(seed)]:
-            assert not shows(Image.open(file), host.modules.processing.draw(seed, (256, 256)))
+            assert not shows(Image.open(file), host.modules.processing.draw(seed, SIZE))
     from provenance_guard.webui import runtime
 
     kept = {
@@ -112,7 +110,7 @@ def test_a_quarantine_that_fails_shows_nothing(host, policy, monkeypatch, fault)
         folder = host.data_path / ".provenance-guard" / "quarantine"
         folder.parent.mkdir(parents=True)
         folder.write_bytes(b"")
-    processed = host.generate(host.txt2img(seed=6))
-    assert not shows(processed.images[0], host.modules.processing.draw(6, (256, 256)))
+    processed = host.generate(host.txt2img(seed=6, width=SIZE[0], height=SIZE[1]))
+    assert not shows(processed.images[0], host.modules.processing.draw(6, SIZE))
     assert "could not be kept" in processed.comments
     assert host.reported() == []
