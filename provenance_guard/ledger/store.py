@@ -244,11 +244,19 @@ class Ledger:
         low, high = (format_time(moment) if moment else None for moment in (since, until))
         with SearchIndex.open(self.path, self.origin) as index:
             self._bring_up_to_date(index)
-            for seq in index.find(text, filters, since=low, until=high):
+            found = index.find(text, filters, since=low, until=high)
+            for seq in found if low is None and high is None else self._within(found, low or "", high or "~"):
                 with suppress(LedgerError):
-                    event = self.event(seq)
-                    if (low or "") <= event.time < (high or "~"):
-                        yield event
+                    yield self.event(seq)
+
+    def _within(self, seqs: Iterator[int], low: str, high: str) -> Iterator[int]:
+        """Those of the events that were written in that time, in the order given (newest first)."""
+        while chunk := [*islice(seqs, selection.PAGE)]:
+            marks = ", ".join("?" * len(chunk))
+            query = f"SELECT seq FROM event WHERE seq IN ({marks}) AND +time >= ? AND +time < ? ORDER BY seq DESC"
+            with self._use() as connection:
+                rows = connection.execute(query, (*chunk, low, high)).fetchall()
+            yield from (row[0] for row in rows)
 
     # The tree
 
