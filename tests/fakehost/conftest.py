@@ -74,7 +74,7 @@ class FakeHost:
         """Wait until what runs behind is done."""
         from provenance_guard.webui import sealing
 
-        assert sealing.flush(20)
+        assert sealing.flush(120)
 
     def reported(self) -> list[str]:
         """What the host printed and forgot."""

@@ -235,8 +235,8 @@ def _wait_until_ready(host: RealHost) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and host.process.poll() is None:
         try:
-            if host.get("/sdapi/v1/scripts"):
-                return
+            host.get("/driver/guards")  # the last thing to come: every extension has been told that the host runs
+            return
         except (urllib.error.URLError, ConnectionError):
             time.sleep(1)
     pytest.fail(f"the WebUI did not start:\n{host.log.read_text('utf-8', 'replace')[-4000:]}")

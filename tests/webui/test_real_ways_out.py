@@ -85,6 +85,11 @@ WAYS = {
     "Upscale button": lambda host: host.drive(
         "upscale", file=str(first_picture(host)), fields={**JOB, "hr_scale": 1.25, "hr_upscaler": "Latent", "denoising_strength": 0.7}
     ),
+    "Extras tab": lambda host: host.drive("extras", file=str(noise(host))),
+    "X/Y/Z plot as JPEG": lambda host: host.txt2img(
+        seed=35, script_name="x/y/z plot", override_settings=JPEG,
+        script_args=[1, "35,36", [], *[0, "", []] * 2, True, True, False, False, False, False, False, 0, False],
+    ),
     "img2img batch": lambda host: host.drive(
         "img2img-batch", folder=str(first_picture(host).parent), output=str(host.folder / "data" / "outputs" / "batch"),
         fields={**JOB, "denoising_strength": 0.9},
@@ -98,6 +103,16 @@ def first_picture(host):
     if not file.exists():
         file.parent.mkdir()
         a_drawing().save(file)
+    return file
+
+
+def noise(host):
+    """A picture of many colours that did not come out of the model."""
+    file = host.folder / "noise" / "noise.png"
+    if not file.exists():
+        file.parent.mkdir()
+        bands = [Image.effect_noise((SIZE // 8, SIZE // 8), 90).resize((SIZE, SIZE), Image.BICUBIC) for _ in "RGB"]
+        Image.merge("RGB", bands).save(file)
     return file
 
 

@@ -9,7 +9,17 @@ from pathlib import Path
 
 import gradio
 from fastapi import Body
-from modules import images, img2img, processing, script_callbacks, scripts, shared, ui_common, ui_tempdir
+from modules import (
+    images,
+    img2img,
+    postprocessing,
+    processing,
+    script_callbacks,
+    scripts,
+    shared,
+    ui_common,
+    ui_tempdir,
+)
 from PIL import Image
 
 ASKED = Body()
@@ -95,6 +105,16 @@ def add_routes(demo, app):
     def batch(asked: dict = ASKED):
         p = job(processing.StableDiffusionProcessingImg2Img, {**asked["fields"], "init_images": []})
         return answer(img2img.process_batch(p, asked["folder"], asked["output"], "", p.script_args))
+
+    @app.post("/driver/extras")
+    def extras(asked: dict = ASKED):
+        steps = {
+            "Upscale": {"upscale_enabled": True, "upscale_mode": 0, "upscale_by": 1.5, "upscaler_1_name": "Lanczos"}
+        }
+        args = scripts.scripts_postproc.create_args_for_run(steps)
+        image = Image.open(asked["file"])
+        outputs, html, _ = postprocessing.run_postprocessing(0, image, [], "", "", True, *args)
+        return {"images": [encode(output) for output in outputs], "comments": html}
 
     @app.post("/driver/save")
     def save(asked: dict = ASKED):
