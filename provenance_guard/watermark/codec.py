@@ -95,8 +95,8 @@ class Watermarker:
     def detect_all(self, image: Picture, most: int = 16) -> list[Detection]:
         """All marks in ``image``, up to ``most``, where ``detect`` tells the first: for collages. Takes several times as long.
 
-        The whole picture is searched first, then overlapping parts of it, each for every known key. A mark that lies in two
-        places in the same geometry is told once.
+        The whole picture is searched first, then overlapping parts of it, each for every known key. Pictures of one
+        payload that lie there at the same scale and angle are told as one.
         """
         canvas = open_canvas(image)
         if min(canvas.shape) < detector.SMALLEST_SIDE:

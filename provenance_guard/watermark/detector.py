@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 
 from provenance_guard.watermark import coding
 from provenance_guard.watermark.alignment import Aligned, likeness, signed_permutations
-from provenance_guard.watermark.evidence import MOST_GROUPS, MOST_TILES, PLACES, Evidence
+from provenance_guard.watermark.evidence import MOST_GROUPS, MOST_TILES, MOST_WINDOWS, PLACES, Evidence
 from provenance_guard.watermark.keys import Key
 from provenance_guard.watermark.pattern import EMPHASES, pattern_of
 from provenance_guard.watermark.payload import PROFILES, PayloadCipher, Profile, from_bits, profile_for, to_bits
@@ -33,6 +33,7 @@ _CHANCE = 1e-10
 """How probably a picture without a mark of any known key may be taken for one with a mark, in each profile."""
 
 _LEAST_AGREEMENT = 3.0  # Standard deviations of the votes' agreement; what can be decoded has more than 4.
+_SAME_SCALE, _SAME_ANGLE = 0.02, 1.0  # A scale and degrees: what differs by less is one picture, or its twin.
 _PRESENT = 3.0  # Standard deviations in a cell of the map.
 
 
@@ -84,10 +85,11 @@ class Detection:
         return float(self.present.mean())
 
 
-def find(evidence: Evidence, key: Key, known_keys: int = 1) -> Detection | None:
-    """The first mark of this key that passes its checks, or None. ``known_keys`` is how many keys are tried on the picture."""
+def find(evidence: Evidence, key: Key, tries: int = 1) -> Detection | None:
+    """The first mark of this key that passes its checks, or None. ``tries`` is how often the picture is searched in all: once for
+    every known key."""
     for window, tiles in evidence.groups(key):
-        reading = read(tiles, key, known_keys)
+        reading = read(tiles, key, tries)
         if reading is not None:
             return _detection(reading, evidence, window, key)
     return None
@@ -95,15 +97,30 @@ def find(evidence: Evidence, key: Key, known_keys: int = 1) -> Detection | None:
 
 def find_all(evidence: Evidence, key: Key, known_keys: int, most: int) -> list[Detection]:
     """Up to ``most`` marks of this key, one after the other: what carries one mark is ignored when the next is looked for."""
+    tries = known_keys * math.ceil(len(evidence.boxes) / MOST_WINDOWS) * most
     found: list[Detection] = []
-    while len(found) < most:
-        detection = find(evidence, key, known_keys)
+    for _ in range(most):
+        detection = find(evidence, key, tries)
         if detection is None or not detection.present.any():
             break
         places = torch.from_numpy(detection.present).repeat_interleave(CELL, 0).repeat_interleave(CELL, 1)
         evidence.ignore(places[: evidence.shape[0], : evidence.shape[1]])
-        found.append(detection)
+        twin = next((number for number, known in enumerate(found) if _alike(known, detection)), None)
+        if twin is None:
+            found.append(detection)
+        else:
+            found[twin] = replace(found[twin], presence=np.maximum(found[twin].presence, detection.presence))
     return found
+
+
+def _alike(one: Detection, other: Detection) -> bool:
+    first, second = one.geometry, other.geometry
+    return (
+        one.payload == other.payload
+        and first.mirrored == second.mirrored
+        and abs(first.scale / second.scale - 1) < _SAME_SCALE
+        and abs((first.angle - second.angle + 180) % 360 - 180) < _SAME_ANGLE
+    )
 
 
 @dataclass(frozen=True)
@@ -117,7 +134,7 @@ class Reading:
     profile: Profile
 
 
-def read(tiles: list[Aligned], key: Key, known_keys: int = 1) -> Reading | None:
+def read(tiles: list[Aligned], key: Key, tries: int = 1) -> Reading | None:
     """Decode the most promising of some tiles, under the profiles whose votes agree."""
     if not tiles:
         return None
@@ -136,7 +153,7 @@ def read(tiles: list[Aligned], key: Key, known_keys: int = 1) -> Reading | None:
         for bits in coding.decode(votes.soft, profile.list_size):
             code = coding.encode(bits)
             payload = profile.unseal(from_bits(bits), cipher)
-            if payload is not None and votes.score(code) >= least_score(profile, known_keys):
+            if payload is not None and votes.score(code) >= least_score(profile, tries):
                 return Reading(payload, code, float(np.mean(np.sign(votes.soft) == code)), aligned, profile)
     return None
 
@@ -150,14 +167,14 @@ def _detection(reading: Reading, evidence: Evidence, window: int, key: Key) -> D
 
 
 @lru_cache(maxsize=64)
-def least_score(profile: Profile, known_keys: int) -> float:
+def least_score(profile: Profile, tries: int) -> float:
     """The correlation with a codeword, in standard deviations, that a picture without a mark does not reach.
 
     The signs of the coefficients are keyed, so a given codeword reaches z with a probability of at most exp(-z**2 / 2)
     (Hoeffding, J. Am. Stat. Assoc. 58, 1963), whatever the picture. Times all codewords that pass the check, all readings and all
-    keys that leaves ``_CHANCE``.
+    tries that leaves ``_CHANCE``.
     """
-    return math.sqrt(2 * (profile.free_bits * math.log(2) + math.log(MOST_READINGS * known_keys / _CHANCE)))
+    return math.sqrt(2 * (profile.free_bits * math.log(2) + math.log(MOST_READINGS * tries / _CHANCE)))
 
 
 def claimed_score(evidence: Evidence, key: Key, payload: bytes) -> float:

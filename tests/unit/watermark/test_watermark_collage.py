@@ -88,3 +88,13 @@ def test_the_bound_on_false_positives_counts_profiles_geometries_and_keys():
             for profile in PROFILES
         )
         assert bound <= 1e-9
+
+
+def test_twins_at_one_scale_are_told_as_one(marked):
+    sheet = Image.new("RGB", (1024, 512), "white")
+    half = marked.crop((0, 0, 448, 448))
+    sheet.paste(half, (0, 32))
+    sheet.paste(half, (555, 39))
+    (found,) = Watermarker(KEY).detect_all(sheet)
+    assert found.payload == FIRST
+    assert found.present[2:6, 1:6].all() and found.present[2:6, 10:14].all()
