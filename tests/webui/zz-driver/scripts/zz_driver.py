@@ -108,12 +108,13 @@ def add_routes(demo, app):
 
     @app.post("/driver/extras")
     def extras(asked: dict = ASKED):
-        steps = {
-            "Upscale": {"upscale_enabled": True, "upscale_mode": 0, "upscale_by": 1.5, "upscaler_1_name": "Lanczos"}
-        }
-        args = scripts.scripts_postproc.create_args_for_run(steps)
-        image = Image.open(asked["file"])
-        outputs, html, _ = postprocessing.run_postprocessing(0, image, [], "", "", True, *args)
+        settings = {"gfpgan_visibility": 0, "codeformer_visibility": 0, "codeformer_weight": 0, "upscale_first": False}
+        settings |= {"upscaling_resize": 1.5, "upscaling_resize_w": 512, "upscaling_resize_h": 512, "resize_mode": 0}
+        settings |= {"extras_upscaler_1": "Lanczos", "extras_upscaler_2": "None", "extras_upscaler_2_visibility": 0}
+        settings |= {"upscaling_crop": True, "input_dir": "", "output_dir": "", "image_folder": ""}
+        outputs, html, _ = postprocessing.run_extras(
+            extras_mode=0, image=Image.open(asked["file"]), show_extras_results=True, save_output=True, **settings
+        )
         return {"images": [encode(output) for output in outputs], "comments": html}
 
     @app.post("/driver/save")
