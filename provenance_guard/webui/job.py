@@ -94,7 +94,13 @@ def start(p: Any, wish: Wish) -> Job:
 
 def of(p: Any) -> Job:
     """The job of ``p``; a new one, with the wishes of our accordion, when its start was missed."""
-    return getattr(p, _JOB, None) or start(p, wish_of(p))
+    return found(p) or start(p, wish_of(p))
+
+
+def found(p: Any) -> Job | None:
+    """The job of ``p``, if it has one; ``p`` may be anything."""
+    job = getattr(p, _JOB, None)
+    return job if isinstance(job, Job) else None
 
 
 def wish_of(p: Any) -> Wish:

@@ -131,12 +131,7 @@ def _seal(saving: _Saving, image: Any, result: Any) -> None:
     if sealed is passage:
         return
     seen.remember(saving.written, sealed)
-    for told in {id(entry): entry for entry in (work.job if work else None, _job_of(saving.p)) if entry}.values():
+    for told in {id(entry): entry for entry in (work.job if work else None, job.found(saving.p)) if entry}.values():
         told.replace(passage, sealed)
     if sealed.withheld and isinstance(image, Image.Image) and image is not saving.written:
         sweep.put_in_place(image, saving.written)
-
-
-def _job_of(p: Any) -> job.Job | None:
-    found = getattr(p, "provenance_guard_job", None)
-    return found if isinstance(found, job.Job) else None
