@@ -204,10 +204,9 @@ def _watermarked(picture: Image.Image) -> Image.Image:
     return ImageOps.expand(Image.blend(picture, layer, 0.4), 40, (24, 24, 30))
 
 
-@pytest.mark.parametrize("references", [4, 9])
-def test_a_watermark_on_all_references_makes_no_copy(tmp_path: Path, references: int) -> None:
+def test_a_watermark_on_all_references_makes_no_copy(tmp_path: Path) -> None:
     (tmp_path / "references").mkdir()
-    for seed in range(references):
+    for seed in range(4):
         _watermarked(draw_scene(seed)).save(tmp_path / "references" / f"{seed}.png")
     library = Library.open(tmp_path / "data")
     library.sync(tmp_path / "references")
