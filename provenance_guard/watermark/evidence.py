@@ -21,8 +21,8 @@ _WINDOW = 1536  # Pixels: of a larger picture up to three parts of this side are
 
 @dataclass(frozen=True)
 class Search:
-    """One way to guess the geometry. Guesses are refined in ``groups``, the likelier first; of each group the ``folds`` whose
-    pilots have most energy are looked at closely."""
+    """One way to guess the geometry. Guesses are refined in ``groups``, the likelier first; of each group ``folds`` are looked at
+    closely: the first few, and those whose pilots have most energy."""
 
     look: Callable[[sync.Spectrum, Pattern, int], list[sync.Guess]]
     groups: tuple[slice, ...]
@@ -30,17 +30,18 @@ class Search:
 
 
 SEARCHES = (
-    Search(sync.turned_and_scaled, (slice(0, 6), slice(6, 18)), 4),
-    Search(sync.stretched, (slice(0, 4),), 2),
+    Search(sync.turned_and_scaled, (slice(0, 8), slice(8, 20)), 6),
+    Search(sync.stretched, (slice(0, 4),), 4),
 )
 
-PLACES = 4  # Of each folded tile so many places of the pilots are looked at,
+PLACES = 2  # Of each folded tile so many places of the pilots are looked at,
 _UPRIGHT_PLACES = 16  # of the upright one, which costs least, some more.
 
 MOST_GROUPS = MOST_WINDOWS * (2 + sum(len(search.groups) for search in SEARCHES))
 MOST_TILES = MOST_WINDOWS * (_UPRIGHT_PLACES + PLACES * sum(len(search.groups) * search.folds for search in SEARCHES))
 """Tiles that one picture gives for one key, at most."""
 
+_FIRST = 4
 _LEAST_ENERGY = 3.0  # Standard deviations of the refined pilots' energy; below it a guess is not followed.
 _HALF_TURNS = [torch.eye(2), -torch.eye(2)]
 _SMALLEST_PART = 160  # Pixels: where several marks are looked for, no part is smaller.
@@ -110,9 +111,10 @@ class Evidence:
             self.transform(number), torch.stack([guess.matrix for guess in guesses]).to(plane.device), pattern.pilots
         )
         tiles: list[Aligned] = []
-        for index in energies.argsort(descending=True).tolist()[:folds]:
+        by_energy = energies.argsort(descending=True).tolist()
+        for index in list(dict.fromkeys([*range(len(guesses))[:_FIRST], *by_energy]))[:folds]:
             if energies[index] < _LEAST_ENERGY:
-                break
+                continue
             to_tile = matrices[index].T.cpu()
             tiles += align(fold(plane, to_tile), to_tile, pattern, _HALF_TURNS, PLACES)
         return tiles

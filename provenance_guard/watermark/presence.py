@@ -16,7 +16,7 @@ from provenance_guard.watermark.pattern import TILE
 CELL = 64
 """Side of a cell of the map, in pixels."""
 
-_FINENESS = 4
+_FINENESS = 2
 _QUIET = (
     0.05  # Root mean square of a residual in places that say nothing: whitening spreads a trace of the mark over them.
 )
@@ -40,7 +40,7 @@ def presence_of(
 
 
 def _as_received(template: torch.Tensor, shape: torch.Size, aligned: Aligned) -> torch.Tensor:
-    """The tile as it lies in a received picture, nearest neighbour on a grid four times as fine."""
+    """The tile as it lies in a received picture, nearest neighbour on a grid twice as fine."""
     height, width = shape
     side = _FINENESS * TILE
     spectrum = torch.fft.fftshift(torch.fft.fft2(template))

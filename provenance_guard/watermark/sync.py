@@ -23,6 +23,7 @@ _INNER, _OUTER = 0.017, 0.485  # Cycles a pixel.
 _FEWEST_PILOTS = 8
 _NEIGHBOURHOOD = 9
 _UPRIGHT_ROWS = 3
+_UPRIGHT_GUESSES = 4
 _UPRIGHT_BONUS = 1.5  # Most pictures are not turned at all: a prior, in standard deviations.
 _MOST_STRETCH = 0.42
 _STRETCH_SCALES = (0.4, 2.2)
@@ -61,7 +62,11 @@ def spectrum_of(residual: torch.Tensor) -> Spectrum:
 
 
 def turned_and_scaled(spectrum: Spectrum, pattern: Pattern, most: int) -> list[Guess]:
-    """The ``most`` likeliest rotations and scales, mirrored ones included, best first."""
+    """The ``most`` likeliest rotations and scales, mirrored ones included: the best few that only scale, then the others.
+
+    A strong mark in a smooth picture shows all lines of its tile, and turned or mirrored constellations that fall on such lines
+    outdo the true one. Most pictures are only scaled, so those guesses come first.
+    """
     grid = _log_polar(spectrum.window)
     template = _constellation(pattern, spectrum.window)
     device = spectrum.power.device
@@ -71,9 +76,11 @@ def turned_and_scaled(spectrum: Spectrum, pattern: Pattern, most: int) -> list[G
     scores = correlation[:, :, grid.shifts.to(device)] / template.counts.to(device).sqrt()
     scores[:, :_UPRIGHT_ROWS] += _UPRIGHT_BONUS
     scores[:, -_UPRIGHT_ROWS:] += _UPRIGHT_BONUS
+    upright = _peaks(scores[:1, :1], _UPRIGHT_GUESSES)
+    others = [peak for peak in _peaks(scores, most) if peak[1] not in {place for _, place in upright}]
     return [
         Guess(score, _matrix(turn * grid.step, grid.scales[scale], grid.scales[scale], mirrored=bool(mirror)))
-        for score, (mirror, turn, scale) in _peaks(scores, most)
+        for score, (mirror, turn, scale) in (upright + others)[:most]
     ]
 
 
