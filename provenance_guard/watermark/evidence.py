@@ -95,9 +95,9 @@ class Evidence:
         pattern = pattern_of(key)
         upright = torch.eye(2)
         for number, plane in self.residuals():
-            tiles = align(fold_upright(plane), upright, pattern, signed_permutations(), _UPRIGHT_PLACES)
-            yield number, tiles[:PLACES]
-            yield number, tiles[PLACES:]
+            tile, turns = fold_upright(plane), signed_permutations()
+            yield number, align(tile, upright, pattern, turns, PLACES)
+            yield number, align(tile, upright, pattern, turns, _UPRIGHT_PLACES)[PLACES:]
             for search in SEARCHES:
                 guesses = search.look(self.spectrum(number), pattern, search.groups[-1].stop)
                 for group in search.groups:
