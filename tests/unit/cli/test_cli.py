@@ -362,7 +362,7 @@ def test_every_verb_has_help_and_starts_nothing_heavy():
     assert result.stdout.strip() == "[]"
     verbs = build_parser()._subparsers._group_actions[0].choices  # type: ignore[union-attr]
     assert set(verbs) == {
-        "guard", "screen", "mark", "detect", "index", "library", "quarantine", "log", "show", "verify", "export", "ledger", "checkpoint", "watch", "demo", "ui", "doctor",
+        "guard", "screen", "mark", "detect", "index", "library", "quarantine", "log", "show", "verify", "export", "ledger", "checkpoint", "keys", "watch", "demo", "ui", "doctor",
     }  # fmt: skip
     assert all(parser.description for parser in verbs.values())
 
