@@ -26,11 +26,15 @@ _TOLD = 5
 
 
 class Match(Protocol):
-    """One reference that a picture resembles: ``probability`` that it is a near copy, 0..1, and ``summary``, which says no
-    more than was measured (``near copy of peter.jpg: 62 % of its area matched``)."""
+    """One reference that a picture resembles: ``probability`` that it is a near copy, 0..1; ``level``, what this match alone
+    makes of the picture, by the limits of that reference; and ``summary``, which says no more than was measured
+    (``near copy of peter.jpg: 62 % of its area matched``)."""
 
     @property
     def probability(self) -> float: ...
+
+    @property
+    def level(self) -> str: ...
 
     @property
     def summary(self) -> str: ...
@@ -113,11 +117,11 @@ def _judge_verdict(policy: Policy, verdict: Verdict | None, *, explained: bool, 
         return []
     matches = sorted(verdict.matches, key=lambda match: match.probability, reverse=True)
     if verdict.level == "near_copy":
-        copies = [match.summary for match in matches if match.probability >= policy.screen.near_copy]
+        copies = [match.summary for match in matches if match.level == "near_copy"]
         action: Action = "retry" if may_retry else policy.mode if policy.mode != "off" else "warn"
         return [(action, _as_sentence(summary)) for summary in copies[:_TOLD] or ["near copy of a reference"]]
     if verdict.level == "review":
-        summary = matches[0].summary if matches else "some likeness to a reference"
+        summary = next((match.summary for match in matches if match.level == "review"), "some likeness to a reference")
         return [("warn", f"{_as_sentence(summary)} A person should look at it.")]
     return [(policy.on_error, f"The screen gave a verdict that is not known here: {verdict.level!r}.")]
 

@@ -20,6 +20,7 @@ WITHHELD = ("retry", "quarantine", "block")
 class Match:
     probability: float
     summary: str
+    level: str = "near_copy"
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,11 @@ class Verdict:
 
 
 CLEAN = Verdict("clean")
-REVIEW = Verdict("review", (Match(0.6, "possibly copied from b.png: 20 % of its area matched"),))
+REVIEW = Verdict("review", (Match(0.6, "possibly copied from b.png: 20 % of its area matched", "review"),))
 NEAR_COPY = Verdict(
     "near_copy",
     (
-        Match(0.3, "some likeness to c.png: 3 % of its area matched"),
+        Match(0.3, "some likeness to c.png: 3 % of its area matched", "clean"),
         Match(0.97, "near copy of a.png: 62 % of its area matched"),
         Match(0.9, "near copy of b.png: 40 % of its area matched"),
     ),
@@ -91,6 +92,14 @@ def test_reasons_are_the_measured_ones_most_probable_first() -> None:
         "Near copy of a.png: 62 % of its area matched.",
         "Near copy of b.png: 40 % of its area matched.",
     )
+
+
+def test_only_what_is_a_copy_by_its_own_limits_is_named() -> None:
+    cleared = Match(0.99, "near copy of licensed.png: 90 % of its area matched", "clean")
+    guarded = Match(0.7, "near copy of d.png: 30 % of its area matched")  # a reference with a stricter limit of its own
+    decision = decide(Policy(mode="block"), Verdict("near_copy", (cleared, guarded)), ())
+    assert decision.action == "block"
+    assert decision.reasons == ("Near copy of d.png: 30 % of its area matched.",)
 
 
 def test_a_likeness_is_shown_to_a_person_not_judged() -> None:
