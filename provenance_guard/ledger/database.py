@@ -14,7 +14,7 @@ from provenance_guard.clock import format_time, utc_now
 from provenance_guard.errors import LedgerError
 
 APPLICATION_ID = 0x50474C44  # "PGLD", in the file header (PRAGMA application_id)
-BUSY_SECONDS = 30.0
+BUSY_SECONDS = 10.0  # of waiting for another program; a generation that waits longer looks broken
 _SMALLEST_DATABASE = 512  # bytes: one page of the smallest size
 
 
