@@ -114,6 +114,17 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHost]:
     _forget_modules()
 
 
+@pytest.fixture
+def blocking(host, tmp_path):
+    """A policy that withholds near-copies of the picture of seed 5."""
+    (tmp_path / "references").mkdir()
+    host.modules.processing.draw(5, (256, 256)).save(tmp_path / "references" / "known.png")
+    policy = tmp_path / "policy.toml"
+    policy.write_text('mode = "block"\n[screen]\nreferences = ["references"]\n', "utf-8")
+    host.modules.shared.cmd_opts.provenance_policy = policy
+    return policy
+
+
 def _close_guard() -> None:
     sealing = sys.modules.get("provenance_guard.webui.sealing")
     if sealing is not None:

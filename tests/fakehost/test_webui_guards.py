@@ -13,17 +13,6 @@ from PIL import Image
 from provenance_guard.pictures import pixel_sha256
 
 
-@pytest.fixture
-def blocking(host, tmp_path):
-    """A policy that withholds near-copies of the picture of seed 5."""
-    (tmp_path / "references").mkdir()
-    host.modules.processing.draw(5, (256, 256)).save(tmp_path / "references" / "known.png")
-    policy = tmp_path / "policy.toml"
-    policy.write_text('mode = "block"\n[screen]\nreferences = ["references"]\n', "utf-8")
-    host.modules.shared.cmd_opts.provenance_policy = policy
-    return policy
-
-
 def shows_content(image):
     return len(image.convert("RGB").getcolors(1 << 24)) > 4000
 
