@@ -33,6 +33,18 @@ from provenance_guard.watermark import Detection, KeyRing, Payload, Watermarker
 PROJECT = Path(__file__).parents[2]
 CPU_FLAGS = "--skip-torch-cuda-test --use-cpu all --no-half --disable-nan-check"
 START_SECONDS = 300
+SETTINGS = {
+    "samples_format": "png",
+    "save_images_before_highres_fix": False,
+    "save_images_before_color_correction": False,
+    "img2img_color_correction": False,
+    "return_mask": False,
+    "return_mask_composite": False,
+    "save_mask": False,
+    "save_mask_composite": False,
+    "save_incomplete_images": False,
+}
+"""The options that a test overrides for one job: the host restores only those that stand in its settings file."""
 
 
 @pytest.fixture(scope="session")
@@ -204,6 +216,7 @@ def host(webui_dir: Path, webui_python: str, tmp_path_factory: pytest.TempPathFa
     (extensions / "zz-driver").symlink_to(Path(__file__).parent / "zz-driver", target_is_directory=True)
     policy, log, port = folder / "policy.toml", folder / "host.log", _free_port()
     policy.write_text("", "utf-8")
+    (folder / "data" / "config.json").write_text(json.dumps(SETTINGS), "utf-8")
     flags = [
         *("--skip-prepare-environment", "--api", "--port", str(port)),
         *("--data-dir", str(folder / "data"), "--models-dir", str(webui_dir / "models")),
