@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
+from provenance_guard.clock import parse_time
 from provenance_guard.errors import LedgerError
 from provenance_guard.ledger import database, events, merkle, tables
 from provenance_guard.ledger.checkpoint import ORIGIN_PREFIX, Checkpoint
@@ -255,7 +256,7 @@ class _Check:
 
     def _check_time(self, event: Event) -> None:
         try:
-            moment: datetime | None = datetime.fromisoformat(event.time.replace("Z", "+00:00"))
+            moment: datetime | None = parse_time(event.time)
         except ValueError:
             moment = None
         if moment is None or moment.tzinfo is None:

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from provenance_guard import files, pictures
-from provenance_guard.clock import format_time
+from provenance_guard.clock import format_time, parse_time
 from provenance_guard.errors import GuardError
 from provenance_guard.json_types import Json
 from provenance_guard.ledger import Event, Ledger, events
@@ -276,7 +276,7 @@ def _time(event: Event) -> datetime:
 
 def _parse(text: str) -> datetime:
     try:
-        return datetime.fromisoformat(text.replace("Z", "+00:00"))
+        return parse_time(text)
     except ValueError:
         return datetime.fromtimestamp(0, timezone.utc)
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 from datetime import datetime
 from itertools import islice
 
+from provenance_guard.clock import parse_time
 from provenance_guard.errors import GuardError
 from provenance_guard.ledger import Ledger, events
 from provenance_guard.ledger.anchors.evidence import OutsideEvidence, outside_evidence
@@ -48,7 +49,7 @@ def claimed_time(sidecar: Sidecar) -> datetime | None:
 def read_time(told: object) -> datetime | None:
     """A time as records and events tell it (RFC 3339); None when it is none."""
     try:
-        moment = datetime.fromisoformat(told.replace("Z", "+00:00")) if isinstance(told, str) else None
+        moment = parse_time(told) if isinstance(told, str) else None
     except ValueError:
         return None
     return moment if moment and moment.tzinfo else None
