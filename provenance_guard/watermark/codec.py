@@ -23,7 +23,8 @@ from provenance_guard.watermark.evidence import Evidence, overlapping_parts, win
 from provenance_guard.watermark.keys import Key
 from provenance_guard.watermark.pattern import TILE, Pattern, pattern_of
 from provenance_guard.watermark.payload import Profile, profile_for
-from provenance_guard.watermark.perceptual import activity_of, amplitude, detail_of, strength_named
+from provenance_guard.watermark.perceptual import activity_of, allow, detail_of, strength_named
+from provenance_guard.watermark.quantisation import reinforce
 from provenance_guard.watermark.whitening import DEVIATION_FLOOR
 
 _SELF_CHECK_QUALITY = 80
@@ -130,16 +131,18 @@ class Watermarker:
             )
         pattern = pattern_of(self.key)
         code = coding.encode(detector.message_of(payload, self.key))
+        wanted = pattern.message_coefficients(code, profile)
         error = 0.0
         for box in parts(canvas.shape):
             luma = canvas.luma(box)
             detail = detail_of(luma)
             activity = activity_of(detail)
-            allowed = amplitude(luma, activity, self.strength)
-            first_try = detail + allowed * _repeated(_detail_of_tile(pattern.tile(code, profile)), luma)
+            allowance = allow(luma, activity, self.strength)
+            first_try = detail + allowance.amplitude * _repeated(_detail_of_tile(pattern.tile(code, profile)), luma)
             heard = fold_at_corner(first_try / (activity + DEVIATION_FLOOR).square())
             tile = pattern.tile(code * _effort(heard, code, pattern, profile), profile)
-            error += canvas.add(box, allowed * _repeated(tile, luma))
+            mark = allowance.amplitude * _repeated(tile, luma)
+            error += canvas.add(box, reinforce(mark, luma, activity, allowance, wanted))
         psnr = 10 * math.log10(255**2 * canvas.samples / error) if error else math.inf
         return cast(PictureT, canvas.finish()), psnr
 

@@ -9,7 +9,15 @@ from dataclasses import dataclass
 import torch
 
 from provenance_guard.watermark import sync
-from provenance_guard.watermark.alignment import Aligned, align, fold, fold_upright, refine, signed_permutations
+from provenance_guard.watermark.alignment import (
+    Aligned,
+    align,
+    fold,
+    fold_upright,
+    refine,
+    signed_permutations,
+    unmoved,
+)
 from provenance_guard.watermark.canvas import Box, Canvas
 from provenance_guard.watermark.keys import Key
 from provenance_guard.watermark.pattern import Pattern, pattern_of
@@ -37,8 +45,10 @@ SEARCHES = (
 PLACES = 2  # Of each folded tile so many places of the pilots are looked at,
 _UPRIGHT_PLACES = 16  # of the upright one, which costs least, some more.
 
-MOST_GROUPS = MOST_WINDOWS * (2 + sum(len(search.groups) for search in SEARCHES))
-MOST_TILES = MOST_WINDOWS * (_UPRIGHT_PLACES + PLACES * sum(len(search.groups) * search.folds for search in SEARCHES))
+MOST_GROUPS = MOST_WINDOWS * (3 + sum(len(search.groups) for search in SEARCHES))
+MOST_TILES = MOST_WINDOWS * (
+    1 + _UPRIGHT_PLACES + PLACES * sum(len(search.groups) * search.folds for search in SEARCHES)
+)
 """Tiles that one picture gives for one key, at most."""
 
 _FIRST = 4
@@ -91,10 +101,13 @@ class Evidence:
         return self._transforms[number]
 
     def groups(self, key: Key) -> Iterator[tuple[int, list[Aligned]]]:
-        """Window by window, tiles worth a look: as the picture stands or turned by right angles, then what the searches find."""
+        """Window by window, tiles worth a look: as the picture was marked, moved or turned by right angles, then what the searches
+        find."""
         pattern = pattern_of(key)
         upright = torch.eye(2)
         for number, plane in self.residuals():
+            rows, columns = self.boxes[number]
+            yield number, [unmoved(plane, (rows.start, columns.start))]
             tile, turns = fold_upright(plane), signed_permutations()
             yield number, align(tile, upright, pattern, turns, PLACES)
             yield number, align(tile, upright, pattern, turns, _UPRIGHT_PLACES)[PLACES:]

@@ -31,14 +31,15 @@ PILOT_SHARE = 0.18
 _PILOT_BAND = (0.06, 0.22)  # Cycles a pixel: above most of a picture's energy, below what JPEG and shrinking remove.
 _PILOT_SPACING = 3  # Grid steps between two pilots, so that a scaled picture does not mix them up.
 # Lower ones are seen first and drown in the picture; higher ones fall to JPEG and shrinking.
-_FREQUENCIES = sorted(
+FREQUENCIES = sorted(
     ((row, column) for row in range(6) for column in range(6) if 2 <= row + column <= 5),
     key=lambda pair: (math.hypot(*pair), pair),
 )
-_ROWS = [row for row, _ in _FREQUENCIES]
-_COLUMNS = [column for _, column in _FREQUENCIES]
-_BLOCKS = (TILE // BLOCK) ** 2
-_RADII = np.array([math.hypot(*pair) for pair in _FREQUENCIES])
+"""Of the block DCT, that carry the message."""
+
+_SIDE = TILE // BLOCK
+_BLOCKS = _SIDE**2
+_RADII = np.array([math.hypot(*pair) for pair in FREQUENCIES])
 
 EMPHASES = np.stack(
     [
@@ -114,13 +115,14 @@ class Pattern:
     ) -> torch.Tensor:
         """The part of the tile that carries a codeword, its frequencies weighed by one of ``EMPHASES``: no pilots, root mean
         square 1."""
-        layout = layout_of(self.key, profile)
-        values = torch.from_numpy(code[layout.positions] * layout.signs * emphasis[:, None])
-        side = TILE // BLOCK
-        coefficients = torch.zeros(side, side, BLOCK, BLOCK)
-        coefficients[:, :, _ROWS, _COLUMNS] = values.T.reshape(side, side, -1)
-        tile = self.without_pilots(inverse_block_dct(coefficients))
+        coefficients = self.message_coefficients(code, profile) * torch.from_numpy(emphasis)
+        tile = self.without_pilots(inverse_block_dct(coefficients, FREQUENCIES))
         return tile / tile.square().mean().sqrt()
+
+    def message_coefficients(self, code: coding.Soft, profile: Profile) -> torch.Tensor:
+        """What the tile's message coefficients (16, 16, frequencies) should be like, for a codeword or any weights of its bits."""
+        layout = layout_of(self.key, profile)
+        return torch.from_numpy((code[layout.positions] * layout.signs).T.reshape(_SIDE, _SIDE, -1))
 
     def votes(self, tile: torch.Tensor, profile: Profile) -> Votes:
         """What an aligned tile says about the code bits."""
@@ -128,7 +130,7 @@ class Pattern:
 
     def coefficients(self, tiles: torch.Tensor) -> npt.NDArray[np.float32]:
         """The message coefficients (n, frequencies, blocks) of aligned tiles (n, 128, 128)."""
-        chosen = block_dct(self.without_pilots(tiles))[..., _ROWS, _COLUMNS].reshape(len(tiles), _BLOCKS, -1)
+        chosen = block_dct(self.without_pilots(tiles), FREQUENCIES).reshape(len(tiles), _BLOCKS, -1)
         return chosen.transpose(1, 2).cpu().numpy()
 
     def readings(self, coefficients: npt.NDArray[np.float32], profile: Profile) -> list[list[Votes]]:
@@ -159,7 +161,7 @@ def pattern_of(key: Key) -> Pattern:
 def layout_of(key: Key, profile: Profile) -> Layout:
     """A profile's layout under a key: every code bit gets coefficients of low and high frequency alike."""
     code_length = coding.RATE * profile.message_bits
-    count = len(_FREQUENCIES)
+    count = len(FREQUENCIES)
     draws = keyed_integers(key, f"layout {profile.name}", code_length + 2 * count * _BLOCKS)
     code_order = np.argsort(draws[:code_length], kind="stable")
     block_draws, sign_draws = draws[code_length:].reshape(2, count, _BLOCKS)
@@ -203,7 +205,7 @@ def _draw_pilots(key: Key) -> Pilots:
         (x, y)
         for y in range(half)
         for x in range(-half, half)
-        if low <= math.hypot(x, y) <= high and x % (TILE // BLOCK) and y % (TILE // BLOCK)  # Off JPEG's own grid.
+        if low <= math.hypot(x, y) <= high and x % _SIDE and y % _SIDE  # Off JPEG's own grid.
     ]
     draws = keyed_integers(key, "pilots v1", len(grid) + PILOTS)
     chosen: list[tuple[int, int]] = []

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from provenance_guard.errors import UsageError
+from provenance_guard.watermark.dct import BLOCK
 
 LUMA = (0.299, 0.587, 0.114)
 _LUMA_POWER = sum(weight * weight for weight in LUMA)
@@ -23,6 +24,7 @@ the samples least."""
 _SPREAD_POWER = sum(part * part for part in SPREAD) / 3
 
 _ROUNDING = 1 / 12  # Mean square of rounding to whole levels.
+_LUMA_ROUNDING = (1 + _LUMA_POWER) * _ROUNDING  # Of the colours, and of the luma that is compared.
 _FITTED_LOSS = 9.6
 _LOSS_EXPONENT = 1 / 0.97
 _CAUTION = 0.848
@@ -47,9 +49,9 @@ class Strength:
 STRENGTHS = {
     strength.name: strength
     for strength in (
-        Strength("invisible", flat=0.95, texture=0.1, ssimulacra2=90.0, psnr=46.0, ssim=0.9805),
-        Strength("balanced", flat=0.95, texture=0.15, ssimulacra2=85.0, psnr=44.0, ssim=0.9805),
-        Strength("strong", flat=0.95, texture=0.5, ssimulacra2=0.0, psnr=42.0, ssim=0.9805),
+        Strength("invisible", flat=0.95, texture=0.1, ssimulacra2=90.0, psnr=46.0, ssim=0.9809),
+        Strength("balanced", flat=0.95, texture=0.15, ssimulacra2=85.0, psnr=44.0, ssim=0.9809),
+        Strength("strong", flat=0.95, texture=0.5, ssimulacra2=0.0, psnr=42.0, ssim=0.9809),
     )
 }
 
@@ -61,18 +63,33 @@ def strength_named(name: str) -> Strength:
     return STRENGTHS[name]
 
 
-def amplitude(luma: torch.Tensor, activity: torch.Tensor, strength: Strength) -> torch.Tensor:
-    """The allowed root mean square of the pattern at each pixel, in levels of 0..255, for a luma plane (H, W) in levels and its
-    activity."""
+@dataclass(frozen=True)
+class Allowance:
+    """What the mark may cost. ``amplitude`` (H, W) is the allowed root mean square of the pattern, in levels. ``prices``
+    (H // 8, W // 8) say, for each 8x8 block, which share of the whole allowance one unit of DCT energy takes there, by the strictest
+    of the strength's promises."""
+
+    amplitude: torch.Tensor
+    prices: torch.Tensor
+
+
+def allow(luma: torch.Tensor, activity: torch.Tensor, strength: Strength) -> Allowance:
+    """The allowance for a luma plane (H, W) in levels of 0..255, at least 8 pixels a side, and its activity."""
     shape = strength.flat * (1 + strength.texture * activity.clamp(max=_MOST_ACTIVITY))
     power = shape.square()
-    scale = min(
-        1.0,
-        _ssimulacra2_scale(luma, power, strength.ssimulacra2),
-        _psnr_scale(power, strength.psnr),
-        _ssim_scale(luma, power, strength.ssim),
-    )
-    return shape * scale
+    ratio = _ratio(luma, power, step=BLOCK, floor=_SSIM_C2)
+    seen = min(1.0, _ssimulacra2_scale(luma, power, strength.ssimulacra2))
+    psnr, ssim = _psnr_scale(power, strength.psnr), _ssim_scale(ratio, power[::BLOCK, ::BLOCK], strength.ssim)
+    rows, columns = (side // BLOCK for side in luma.shape)
+    of_block, ratio_of_block = power[::BLOCK, ::BLOCK][:rows, :columns], ratio[:rows, :columns]
+    dearest = torch.stack(
+        [
+            1 / (of_block * seen**2),
+            torch.full_like(of_block, 1 / (float(of_block.mean()) * psnr**2)),
+            ratio_of_block / (of_block * float(ratio_of_block.mean()) * ssim**2),
+        ]
+    ).amax(0)
+    return Allowance(shape * min(seen, psnr, ssim), dearest / luma.numel())
 
 
 def detail_of(luma: torch.Tensor) -> torch.Tensor:
@@ -144,18 +161,18 @@ def _psnr_scale(power: torch.Tensor, psnr: float) -> float:
     return (allowed / caused) ** 0.5
 
 
-def _ssim_scale(luma: torch.Tensor, power: torch.Tensor, ssim: float) -> float:
-    """The factor at which independent noise of this power lowers the mean SSIM to the given value.
+def _ssim_scale(ratio: torch.Tensor, power: torch.Tensor, ssim: float) -> float:
+    """The factor at which independent noise of ``power`` q on a texture of variance v lowers the mean SSIM to the given value, where
+    ``ratio`` is q / (2v + c).
 
-    Noise of power q on a texture of variance v leaves an SSIM of (2v + c) / (2v + q + c); one Newton step corrects the
-    first-order solution.
+    The noise leaves an SSIM of (2v + c) / (2v + q + c), and so does rounding; Newton steps correct the first-order solution.
     """
-    ratio = _ratio(luma, power, step=4, floor=_SSIM_C2)
+    rounded = ratio * (_LUMA_ROUNDING / power)
     square = (1 - ssim) / float(ratio.mean())
-    for _ in range(2):
-        loss = float((1 - 1 / (1 + square * ratio)).mean())
-        slope = float((ratio / (1 + square * ratio).square()).mean())
-        square = max(square + (1 - ssim - loss) / slope, 1e-6)
+    for _ in range(3):
+        left = 1 / (1 + rounded + square * ratio)
+        slope = float((ratio * left.square()).mean())
+        square = max(square + (float(left.mean()) - ssim) / slope, 1e-6)
     return square**0.5
 
 
