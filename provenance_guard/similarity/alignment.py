@@ -3,12 +3,16 @@
 Other photographs of the same building share many features with a reference, but they do not lock into place: every depth moves
 differently and the light is another. In a copy the windows correlate all over the copied area. The measure is normalised
 cross-correlation, so brightness, contrast and colour do not count, only structure.
+
+Where features fit to the pixel, the place is certain, and two more things are allowed: a window may agree as a negative (colours
+turned, or a negative of the light parts alone, change which side of an edge is the brighter one), and when features were matched in
+one part of the reference only, that part is judged by itself (a part of it was pasted into another picture).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -22,6 +26,9 @@ _WINDOW = 15
 _AGREES = 0.6
 _PLAIN = 4.0
 _LEAST_OVERLAP_PIXELS = 24
+_MARGIN = 0.15
+_PART = 0.7
+_LEAST_WINDOWS = 8
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,8 @@ class Agreement:
     of them reach (an overlay spoils some windows, not all), ``agreeing`` the share of them above 0.6, ``windows`` how many
     independent windows were compared; ``share_query`` and ``share_reference`` the areas that agree.
     ``query`` and ``reference`` are the aligned pictures (grey, H x W), ``area`` the agreeing pixels in them, ``seen`` those that were
-    compared; ``frame`` maps shares of the query to their pixels.
+    compared; ``frame`` maps shares of the query to their pixels. ``sign_free``: windows may agree as negatives;
+    ``is_part``: only where features were matched, not wherever the reference lies.
     """
 
     correlation: float
@@ -47,6 +55,8 @@ class Agreement:
     area: NDArray[np.bool_]
     seen: NDArray[np.bool_]
     frame: Matrix
+    sign_free: bool
+    is_part: bool = False
 
 
 def compare_aligned(query: NormalPicture, reference: NormalPicture, model: Model) -> Agreement | None:
@@ -60,17 +70,20 @@ def compare_aligned(query: NormalPicture, reference: NormalPicture, model: Model
     to_pixels = compose(placing, model.matrix)
     right, seen_right = _render(reference.grey, to_pixels, size)
     areas = _drawn_area(query, placing), _drawn_area(reference, to_pixels)
-    best = _measure(areas, left, right, seen_left & seen_right, (placing, to_pixels))
+    best = _measure(areas, left, right, seen_left & seen_right, (placing, to_pixels), sign_free=model.precise)
     correction = _refine(left, right, seen_left & seen_right)
-    if correction is None:
-        return best
-    to_pixels = compose(correction, to_pixels)
-    right, seen_right = _render(reference.grey, to_pixels, size)
-    areas = areas[0], _drawn_area(reference, to_pixels)
-    refined = _measure(areas, left, right, seen_left & seen_right, (placing, to_pixels))
-    if best is None or refined is None:
-        return refined or best
-    return refined if refined.agreeing > best.agreeing else best
+    if correction is not None:
+        to_pixels = compose(correction, to_pixels)
+        right, seen_right = _render(reference.grey, to_pixels, size)
+        areas = areas[0], _drawn_area(reference, to_pixels)
+        best = _better(
+            best, _measure(areas, left, right, seen_left & seen_right, (placing, to_pixels), sign_free=model.precise)
+        )
+    if best is not None and model.precise:
+        part = measure_again(best, _matched_part(model, best), query, reference)
+        if part is not None and part.windows >= _LEAST_WINDOWS:
+            best = _better(best, replace(part, is_part=part.seen.sum() < best.seen.sum()))
+    return best
 
 
 def area_of_others(agreement: Agreement, others: Sequence[NormalPicture]) -> NDArray[np.int64]:
@@ -80,7 +93,9 @@ def area_of_others(agreement: Agreement, others: Sequence[NormalPicture]) -> NDA
     total = np.zeros(agreement.query.shape, np.int64)
     for other in others:
         drawn, seen = _render(other.grey, placing, size)
-        correlation, spread = _local_correlation(agreement.query, drawn, seen & agreement.seen)
+        correlation, spread = _local_correlation(
+            agreement.query, drawn, seen & agreement.seen, sign_free=agreement.sign_free
+        )
         total += seen & (spread > _PLAIN) & (correlation > _AGREES)
     return total
 
@@ -91,7 +106,28 @@ def measure_again(
     """The agreement of the same aligned pictures where they are ``seen`` only; None when that is too little."""
     frames = agreement.frame, compose(agreement.frame, agreement.matrix)
     areas = _drawn_area(query, frames[0]), _drawn_area(reference, frames[1])
-    return _measure(areas, agreement.query, agreement.reference, seen & agreement.seen, frames)
+    return _measure(
+        areas, agreement.query, agreement.reference, seen & agreement.seen, frames, sign_free=agreement.sign_free
+    )
+
+
+def _better(first: Agreement | None, second: Agreement | None) -> Agreement | None:
+    if first is None or second is None:
+        return first or second
+    return second if second.agreeing > first.agreeing else first
+
+
+def _matched_part(model: Model, agreement: Agreement) -> NDArray[np.bool_]:
+    """Where features were matched, with a margin (H x W); all that was compared when that is most of it."""
+    height, width = agreement.seen.shape
+    pixels = model.lines[:, 2:] @ agreement.frame[:, :2].T + agreement.frame[:, 2]
+    low, high = np.quantile(pixels, (0.05, 0.95), axis=0)
+    margin = _MARGIN * (high - low) + _WINDOW
+    (left, top), (right, bottom) = np.rint(low - margin).astype(int), np.rint(high + margin).astype(int)
+    inside = np.zeros((height, width), np.bool_)
+    inside[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)] = True
+    inside &= agreement.seen
+    return inside if inside.sum() < _PART * agreement.seen.sum() else agreement.seen
 
 
 def _overlap_frame(
@@ -171,9 +207,11 @@ def _measure(
     right: NDArray[np.uint8],
     seen: NDArray[np.bool_],
     frames: tuple[Matrix, Matrix],
+    *,
+    sign_free: bool,
 ) -> Agreement | None:
     """Compare two drawn pictures; ``areas`` are those of whole query and reference in pixels, ``frames`` how they were drawn."""
-    correlation, spread = _local_correlation(left, right, seen)
+    correlation, spread = _local_correlation(left, right, seen, sign_free=sign_free)
     content = seen & (spread > _PLAIN)
     compared = int(content.sum())
     if compared < _WINDOW**2:
@@ -195,13 +233,14 @@ def _measure(
         area=agreeing,
         seen=seen,
         frame=frames[0],
+        sign_free=sign_free,
     )
 
 
 def _local_correlation(
-    left: NDArray[np.uint8], right: NDArray[np.uint8], seen: NDArray[np.bool_]
+    left: NDArray[np.uint8], right: NDArray[np.uint8], seen: NDArray[np.bool_], *, sign_free: bool
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Normalised cross-correlation of the windows around each pixel (-1..1), and the larger standard deviation of the two."""
+    """Normalised cross-correlation of the windows around each pixel (-1..1, or 0..1), and the larger standard deviation of the two."""
     weight = _mean(seen.astype(np.float32)) + 1e-6
     a = np.where(seen, left, 0).astype(np.float32)
     b = np.where(seen, right, 0).astype(np.float32)
@@ -211,6 +250,8 @@ def _local_correlation(
     covariance: NDArray[np.float32] = _mean(a * b) / weight - mean_a * mean_b
     # The constant keeps windows that are plain in one picture from agreeing by noise.
     correlation = covariance / np.sqrt((variance_a + 4.0) * (variance_b + 4.0))
+    if sign_free:
+        correlation = np.abs(correlation)
     return correlation.astype(np.float32), np.sqrt(np.maximum(variance_a, variance_b)).astype(np.float32)
 
 

@@ -50,7 +50,7 @@ class Evidence:
         (``hash``: a copy of the whole picture), and windows that lock into place all over (``locked``: also when blur has moved the
         features). The first two count more when the aligned pictures agree.
         """
-        precise = math.log1p(self.inliers) * math.exp(-((self.residual / _PRECISE) ** 2))
+        precise = precision(self.inliers, self.residual)
         near = max(self.hash_cosine - _CHANCE_HASH, 0.0)
         windows = math.log1p(self.windows * self.agreeing)
         return {
@@ -63,6 +63,11 @@ class Evidence:
             "precise_and_agreeing": precise * max(self.best_correlation - 0.5, 0.0),
             "hash_and_agreeing": near * max(self.correlation, 0.0),
         }
+
+
+def precision(inliers: int, residual: float) -> float:
+    """How much features speak for a rigid copy, from how many support a model and how far they lie from a flat one (0 and more)."""
+    return math.log1p(inliers) * math.exp(-((residual / _PRECISE) ** 2))
 
 
 def probability(evidence: Evidence, references: int) -> float:

@@ -1,12 +1,13 @@
 """The cascade: cheap comparisons with the whole library propose candidates, expensive ones convict or clear them.
 
-A: hashes in eight orientations. B: embeddings, when trained weights are there. C: votes of local features. D: for each candidate
+A: hashes and directions of edges in eight orientations. B: embeddings, when trained weights are there. C: votes of local features. D: for each candidate
 a geometric model, dense agreement after alignment, and from both a calibrated probability.
 """
 
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from provenance_guard.similarity import (
     calibration,
     features,
     geometry,
+    gradients,
     hashes,
     references,
     sanity,
@@ -41,7 +43,8 @@ from provenance_guard.similarity.store import Content, Store
 THUMBNAIL_SIDE = 384
 
 _HASH_CANDIDATES = 6
-_LOCAL_CANDIDATES = 12
+_GRADIENT_CANDIDATES = 4
+_LOCAL_CANDIDATES = 24
 _SEMANTIC_CANDIDATES = 3
 _LEAST_HASH_COSINE = 0.3
 _ALIGNED_CANDIDATES = 5
@@ -63,19 +66,26 @@ def analyse(picture: NormalPicture, sha256: str, embedder: Embedder | None) -> C
     """Everything that the library keeps of a reference."""
     local = features.describe(picture, features.REFERENCE_COUNT)
     packed = features.pack(local)
+    thumbnail = _thumbnail(picture)
     vectors = [
         Vector(hashes.ALGORITHM, hashes.VERSION, hashes.hash_reference(picture).tobytes()),
         Vector(features.ALGORITHM, features.VERSION, packed, len(local)),
         word_vector(packed),
+        gradient_vector(thumbnail),
     ]
     if embedder is not None:
         vectors.append(embed_vector(picture, embedder))
-    return Content(sha256, picture.size, _thumbnail(picture), tuple(vectors))
+    return Content(sha256, picture.size, thumbnail, tuple(vectors))
 
 
 def word_vector(packed: bytes) -> Vector:
     """The visual words of a reference's packed features."""
     return Vector(vocabulary.ALGORITHM, vocabulary.VERSION, vocabulary.pack(packed))
+
+
+def gradient_vector(thumbnail: bytes) -> Vector:
+    """The directions of edges of a reference, from its small JPEG."""
+    return Vector(gradients.ALGORITHM, gradients.VERSION, gradients.pack(Image.open(io.BytesIO(thumbnail))))
 
 
 def embed_vector(picture: NormalPicture, embedder: Embedder) -> Vector:
@@ -108,6 +118,8 @@ class Cascade:
         }
         self._hash_contents, packed = self._select(hashes.ALGORITHM, hashes.VERSION)
         self._hashes = HashIndex(packed.reshape(-1, hashes.BITS // 8))
+        self._gradient_contents, directions = self._select(gradients.ALGORITHM, gradients.VERSION)
+        self._gradients = ExactIndex(gradients.unpack(directions), device)
         rows = store.rows(features.ALGORITHM, features.VERSION)
         words = store.rows(vocabulary.ALGORITHM, vocabulary.VERSION)
         self._local: LocalLibrary = LocalLibrary(rows, words, torch.device(device), before._local if before else None)
@@ -136,9 +148,8 @@ class Cascade:
         local = features.describe(picture, features.QUERY_COUNT)
         hits = self._by_hash(picture)
         semantic = self._by_embedding(picture)
-        models = self._by_features(local)
-        strong = sorted(models, key=lambda content: -models[content].inliers)[:_ALIGNED_CANDIDATES]
-        candidates = {*hits, *semantic, *strong}
+        models = self._by_features(local, [*_variants_of(hits), *self._by_gradients(picture)])
+        candidates = {*hits, *semantic, *_strongest(models)}
         verified = [
             self._verify(picture, content, models.get(content), hits.get(content), semantic.get(content))
             for content in sorted(candidates)
@@ -164,6 +175,18 @@ class Cascade:
         best = sorted(hits, key=lambda content: -hits[content].cosine)[:_HASH_CANDIDATES]
         return {content: hits[content] for content in best}
 
+    def _by_gradients(self, picture: NormalPicture) -> list[tuple[int, int]]:
+        """Stage A, too: the references whose edges run alike, each with the variants of the features to try; edges have no sign."""
+        cosines, rows = self._gradients.search(gradients.describe_orientations(picture.image), _GRADIENT_CANDIDATES)
+        best: dict[int, tuple[float, int]] = {}
+        for orientation in range(len(rows)):
+            for cosine, row in zip(cosines[orientation].tolist(), rows[orientation].tolist(), strict=True):
+                content = int(self._gradient_contents[row])
+                best[content] = max(best.get(content, (cosine, orientation)), (cosine, orientation))
+        nearest = sorted(best, key=lambda content: -best[content][0])[:_GRADIENT_CANDIDATES]
+        mirrored = {content: int(best[content][1] in hashes.MIRRORED) for content in nearest}
+        return [(content, mirrored[content] + inverted) for content in nearest for inverted in (0, 2)]
+
     def _by_embedding(self, picture: NormalPicture) -> dict[int, Semantic]:
         """Stage B: the references with the nearest embeddings.
 
@@ -182,24 +205,25 @@ class Cascade:
             for score, row in zip(scores[0], rows[0], strict=True)
         }
 
-    def _by_features(self, local: LocalFeatures) -> dict[int, Model]:
-        """Stage C: the references with most votes for which a geometric model is found."""
+    def _by_features(self, local: LocalFeatures, proposed: Sequence[tuple[int, int]]) -> dict[int, Model]:
+        """Stage C: the references with most votes, and those ``proposed`` by other stages (content, variant), for which a geometric
+        model is found."""
+        if not len(local):
+            return {}
         variants = [features.variant(local, index) for index in range(len(features.VARIANTS))]
         votes, common = self._local.votes(variants, self._local_used)
         # A watermark that many references bear makes no copy. But where most of a picture is in many references, they are its copies.
-        telling = [
-            variant if shared.mean() > _MOSTLY_COMMON else variant.select(~shared)
-            for variant, shared in zip(variants, common, strict=True)
-            if len(local)
-        ]
+        doubtful = [shared & (shared.mean() <= _MOSTLY_COMMON) for shared in common]
+        best = np.argsort(-votes, axis=None, kind="stable")[:_LOCAL_CANDIDATES]
+        voted = [divmod(int(flat), votes.shape[1]) for flat in best if votes.flat[flat] > 0]
+        others = [(index, row) for content, index in proposed for row in self._local.numbers_of(content)]
         models: dict[int, Model] = {}
-        for flat in np.argsort(-votes, axis=None, kind="stable")[:_LOCAL_CANDIDATES]:
-            index, row = divmod(int(flat), votes.shape[1])
-            if votes[index, row] <= 0:
-                break
-            model = geometry.propose_from_features(telling[index], self._local.features_of(row), index)
+        for index, row in dict.fromkeys(voted + others):
+            model = geometry.propose_from_features(
+                variants[index], self._local.features_of(row), index, doubtful[index]
+            )
             content = self._local.content(row)
-            if model is not None and (content not in models or model.inliers > models[content].inliers):
+            if model is not None and (content not in models or _strength(model) > _strength(models[content])):
                 models[content] = model
         return models
 
@@ -244,6 +268,23 @@ class Cascade:
         files = self._store.files_of(content, self.folders)
         found = [(folder / name, self._notices.get(row, Notices()).of(name)) for row, folder, name in files]
         return min(found, key=lambda entry: entry[1].cleared, default=None)
+
+
+def _variants_of(hits: Mapping[int, _HashHit]) -> list[tuple[int, int]]:
+    """In which variant of the features the picture is that each hash was found for: (content, variant)."""
+    return [(content, int(hit.orientation in hashes.MIRRORED) + 2 * int(hit.inverted)) for content, hit in hits.items()]
+
+
+def _strength(model: Model) -> tuple[float, int]:
+    """What makes one model of a reference better than another."""
+    return calibration.precision(model.inliers, model.residual), model.inliers
+
+
+def _strongest(models: Mapping[int, Model]) -> set[int]:
+    """The contents whose models have most support: precise support finds small rigid copies, plain support warped ones."""
+    by_count = sorted(models, key=lambda content: -models[content].inliers)[:_ALIGNED_CANDIDATES]
+    by_precision = sorted(models, key=lambda content: _strength(models[content]), reverse=True)[:_ALIGNED_CANDIDATES]
+    return {*by_count, *by_precision}
 
 
 def _thumbnail(picture: NormalPicture) -> bytes:

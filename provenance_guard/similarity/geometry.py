@@ -24,6 +24,9 @@ Matrix = NDArray[np.float64]
 _RATIO = 0.9
 _LOOSE, _TIGHT = 0.06, 0.02
 _PROJECTIVE = 10
+_FEWEST = 4
+"""Two matches make a similarity, and among many a third agrees by chance."""
+_CERTAIN, _PIXEL = 8, 1 / 640
 _SMALLEST_SCALE, _LARGEST_SCALE, _MOST_STRETCHED = 0.08, 10.0, 2.5
 
 
@@ -43,14 +46,30 @@ class Model:
     residual: float
     lines: NDArray[np.float64]
     method: str
+    precise: bool = False
+    """Enough features fit a flat model to the pixel, so that there is no doubt about the place."""
 
 
-def propose_from_features(query: LocalFeatures, reference: LocalFeatures, variant: int) -> Model | None:
-    """The model that most feature matches support, or None; ``query`` is given in a variant (index into ``features.VARIANTS``)."""
-    if len(query) < 3 or len(reference) < 3:
+def propose_from_features(
+    query: LocalFeatures, reference: LocalFeatures, variant: int, common: NDArray[np.bool_]
+) -> Model | None:
+    """The model that most feature matches support, or None; ``query`` is given in a variant (index into ``features.VARIANTS``).
+
+    Features of the query that are ``common`` (n) among references, as those of a watermark are, take part only when the others make no
+    model, and then they must fit to the pixel: plain blobs are alike in many pictures, but not in one arrangement.
+    """
+    if min(len(query), len(reference)) < _FEWEST:
         return None
     pairs = _match(query, reference)
-    if len(pairs) < 3:
+    model = _propose(query, reference, variant, pairs[~common[pairs[:, 0]]])
+    if model is None and common.any():
+        model = _propose(query, reference, variant, pairs)
+        return model if model is not None and model.precise else None
+    return model
+
+
+def _propose(query: LocalFeatures, reference: LocalFeatures, variant: int, pairs: NDArray[np.int64]) -> Model | None:
+    if len(pairs) < _FEWEST:
         return None
     q, r = query.points[pairs[:, 0]].astype(np.float64), reference.points[pairs[:, 1]].astype(np.float64)
     scale = q[:, 2] / np.maximum(r[:, 2], 1e-6)
@@ -69,20 +88,21 @@ def propose_from_features(query: LocalFeatures, reference: LocalFeatures, varian
     inside = support[best]
     matrix = np.array([[cos[best], -sin[best], shift_x[best]], [sin[best], cos[best], shift_y[best]]])
     for tolerance in (_LOOSE, _LOOSE / 2, _TIGHT, _TIGHT):
-        if _distinct(r[inside], q[inside]) < 3:
+        if _distinct(r[inside], q[inside]) < _FEWEST:
             return None
         matrix = _fit(r[inside, :2], q[inside, :2], matrix)
         size = float(np.clip(np.sqrt(abs(np.linalg.det(matrix[:, :2]))), 0.15, 1.0))
         inside = (_error(matrix, r[:, :2], q[:, :2]) < tolerance * size) & alike[best] & turned[best]
     count = _distinct(r[inside], q[inside])
-    if count < 3 or not _plausible(matrix):
+    if count < _FEWEST or not _plausible(matrix):
         return None
     residual = _residual(matrix, r[inside, :2], q[inside, :2]) / size
     lines = np.hstack([r[inside, :2], q[inside, :2]])
     if variant in (1, 3):
         matrix = np.array([[-1.0], [1.0]]) * matrix
         lines[:, 2] *= -1
-    return Model(matrix, variant >= 2, count, count / len(pairs), residual, lines, "features")
+    precise = count >= _CERTAIN and residual < _PIXEL
+    return Model(matrix, variant >= 2, count, count / len(pairs), residual, lines, "features", precise)
 
 
 def propose_from_hash(
@@ -100,13 +120,24 @@ def propose_from_hash(
 
 def _match(query: LocalFeatures, reference: LocalFeatures) -> NDArray[np.int64]:
     """Pairs (query, reference) of descriptors that are each other's best, clearly better than the next best elsewhere."""
-    cosines = query.descriptors.astype(np.float32) @ reference.descriptors.astype(np.float32).T / features.SCALE**2
-    cosines[query.bright[:, None] != reference.bright[None]] = -1
+    pairs = [np.zeros((0, 2), np.int64)]
+    for bright in (True, False):
+        mine, theirs = np.flatnonzero(query.bright == bright), np.flatnonzero(reference.bright == bright)
+        if len(mine) and len(theirs):
+            found = _match_alike(query.descriptors[mine], reference.descriptors[theirs], reference.points[theirs])
+            pairs.append(np.stack([mine[found[:, 0]], theirs[found[:, 1]]], axis=1))
+    return np.concatenate(pairs)
+
+
+def _match_alike(
+    query: NDArray[np.int8], reference: NDArray[np.int8], points: NDArray[np.float32]
+) -> NDArray[np.int64]:
+    cosines = query.astype(np.float32) @ reference.astype(np.float32).T / np.float32(features.SCALE**2)
     best = cosines.argmax(axis=1)
     rows = np.arange(len(best))
     first = cosines[rows, best]
     # Features at the same spot (a second orientation) are not rivals.
-    apart = np.hypot(*(reference.points[:, None, :2] - reference.points[None, :, :2]).transpose(2, 0, 1)) > 0.01
+    apart = np.hypot(*(points[:, None, :2] - points[None, :, :2]).transpose(2, 0, 1)) > 0.01
     second = np.where(apart[best], cosines, -1).max(axis=1)
     distinct = np.sqrt(np.maximum(2 - 2 * first, 0)) < _RATIO * np.sqrt(np.maximum(2 - 2 * second, 0))
     mutual = cosines[:, best].argmax(axis=0) == rows

@@ -42,6 +42,9 @@ ORIENTATIONS = (
 )
 """What was done to the *query* to make it look like the reference, in the order of ``hash_orientations``."""
 
+MIRRORED = (1, 3, 4, 6)
+"""Those of the orientations that no turning alone gives."""
+
 
 def orient(image: Image.Image, orientation: int) -> Image.Image:
     """``image`` in one of the eight orientations (index into ``ORIENTATIONS``)."""

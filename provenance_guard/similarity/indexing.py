@@ -14,7 +14,7 @@ import cv2
 
 from provenance_guard.errors import GuardError, LibraryError, PictureError
 from provenance_guard.files import sha256_file
-from provenance_guard.similarity import cascade, features, references, scan, vocabulary
+from provenance_guard.similarity import cascade, features, gradients, references, scan, vocabulary
 from provenance_guard.similarity.embedding import Embedder
 from provenance_guard.similarity.normalise import read
 from provenance_guard.similarity.scan import Found
@@ -113,6 +113,25 @@ def add_picture(store: Store, path: Path, folder: Path, embedder: Embedder | Non
 
 def complete(store: Store, embedder: Embedder | None) -> None:
     """Give references that an earlier version or another configuration indexed the vectors they lack."""
+    complete_words(store)
+    described = store.count(features.ALGORITHM, features.VERSION)
+    if store.count(gradients.ALGORITHM, gradients.VERSION) < described:
+        lacking = store.missing(gradients.ALGORITHM, gradients.VERSION)
+        for start in range(0, len(lacking), _AT_ONCE):
+            small = [(content, store.thumbnail(content)) for content in lacking[start : start + _AT_ONCE]]
+            store.add_vectors([(content, cascade.gradient_vector(jpeg)) for content, jpeg in small if jpeg])
+    if embedder is not None and store.count(embedder.algorithm, embedder.version) < described:
+        for content in store.missing(embedder.algorithm, embedder.version):
+            files = store.files_of(content)
+            try:
+                vector = cascade.embed_vector(read(files[0][1] / files[0][2]), embedder)
+            except (GuardError, IndexError):
+                continue  # Changed or removed since it was indexed: the next scan tells.
+            store.add_vectors([(content, vector)])
+
+
+def complete_words(store: Store) -> None:
+    """Give references that an earlier version indexed their visual words, without which their features are not found."""
     described = store.count(features.ALGORITHM, features.VERSION)
     worded = store.count(vocabulary.ALGORITHM, vocabulary.VERSION)
     if worded < described:
@@ -124,14 +143,6 @@ def complete(store: Store, embedder: Embedder | None) -> None:
             store.add_vectors(
                 [(content, cascade.word_vector(rows.data[places[content]].tobytes())) for content in some]
             )
-    if embedder is not None and store.count(embedder.algorithm, embedder.version) < described:
-        for content in store.missing(embedder.algorithm, embedder.version):
-            files = store.files_of(content)
-            try:
-                vector = cascade.embed_vector(read(files[0][1] / files[0][2]), embedder)
-            except (GuardError, IndexError):
-                continue  # Changed or removed since it was indexed: the next scan tells.
-            store.add_vectors([(content, vector)])
 
 
 def _keep_notices(store: Store, row: int, folder: Path, reasons: dict[str, str]) -> None:

@@ -192,7 +192,7 @@ class Library:
             rows = None if folders is None else self._folder_rows(folders)
             loaded = self._cascade
             if loaded is None:
-                indexing.complete(self._store, None)
+                indexing.complete_words(self._store)
             if loaded is None or (loaded.changes, loaded.folders) != (self._store.changes(), rows):
                 loaded = Cascade(
                     self._store, device=self._device, embedder=self._embedder, folders=rows, before=self._cascade
@@ -244,6 +244,7 @@ def _geometry(entry: Comparison) -> Geometry | None:
         inverted=entry.model.inverted,
         inliers=entry.model.inliers,
         correlation=entry.agreement.correlation,
+        precise=entry.model.precise,
         lines=tuple(tuple(line) for line in entry.model.lines[:MOST_LINES].tolist()),
     )
 

@@ -52,6 +52,11 @@ class LocalLibrary:
         """The content that a reference number stands for."""
         return int(self._rows.contents[number])
 
+    def numbers_of(self, content: int) -> list[int]:
+        """The reference numbers of a content: one, or none."""
+        found: list[int] = np.flatnonzero(self._rows.contents == content).tolist()
+        return found
+
     def features_of(self, number: int) -> LocalFeatures:
         """The features of one reference."""
         return features.unpack(self._rows.data[number])

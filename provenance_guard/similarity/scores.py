@@ -46,8 +46,9 @@ class Geometry:
     """How the reference lies in the picture.
 
     ``matrix``: two rows of three numbers, from shares of the reference's longest side to shares of the picture's.
-    ``orientation``: one of "upright", "mirrored", "turned ..."; ``lines``: supporting features (x and y in the reference,
-    x and y in the picture), at most 60.
+    ``orientation``: one of "upright", "mirrored", "turned ..."; ``precise``: features fit to the pixel, so that windows may agree as
+    negatives and a part of the reference may be judged by itself; ``lines``: supporting features (x and y in the reference, x and y in
+    the picture), at most 60.
     """
 
     matrix: tuple[tuple[float, ...], ...]
@@ -55,6 +56,7 @@ class Geometry:
     inverted: bool
     inliers: int
     correlation: float
+    precise: bool = False
     lines: tuple[tuple[float, ...], ...] = field(default=(), repr=False)
 
 

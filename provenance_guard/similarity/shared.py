@@ -33,7 +33,9 @@ def without_shared(
 ) -> Comparison:
     """``entry`` judged without the area that other candidates share; ``references`` is the size of the library."""
     agreement = entry.agreement
-    if agreement is None or entry.probability < _DOUBTFUL or agreement.agreeing > _MOSTLY_AGREEING:
+    if agreement is None or entry.probability < _DOUBTFUL:
+        return entry
+    if agreement.agreeing > _MOSTLY_AGREEING and not agreement.is_part:
         return entry
     others = _others(entry, candidates)
     if not others:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from similarity_pictures import draw_scene
 
-from provenance_guard.similarity import Library, features, hashes, vocabulary
+from provenance_guard.similarity import Library, features, gradients, hashes, vocabulary
 from provenance_guard.similarity.features import LocalFeatures
 from provenance_guard.similarity.normalise import normalise
 
@@ -58,6 +58,10 @@ def test_the_stored_forms_are_those_of_version_1() -> None:
     assert (words == vocabulary.UNUSED).sum() == features.REFERENCE_COUNT - 7
     distance = np.unpackbits(stored[0] ^ np.frombuffer(bytes.fromhex(golden["hash_of_ramp"]), np.uint8)).sum()
     assert distance <= 8  # Pillow releases resize a little differently.
+    assert f"{gradients.ALGORITHM} {gradients.VERSION}" == golden["gradients"]
+    edges = gradients.unpack(np.frombuffer(gradients.pack(Image.fromarray(ramp)), np.uint8)[None])[0]
+    expected = np.frombuffer(bytes.fromhex(golden["gradients_of_ramp"]), "<f2")
+    assert edges.astype(np.float32) @ expected.astype(np.float32) > 0.99
 
 
 def test_the_database_has_the_columns_of_version_2(tmp_path: Path) -> None:
@@ -80,8 +84,11 @@ def test_a_library_of_format_1_is_brought_up_to_date(tmp_path: Path) -> None:
         assert library.screen(draw_scene(2, (240, 180))).level == "clean"  # Was removed by the earlier version.
         assert library.add(tmp_path / "new.png")
         assert len(library.screen(draw_scene(1, (240, 180))).matches) == 2
-        assert set(library.status().algorithms) == {"phash256 1.1", "rootsift 1.1", "visual-words 1.1.1"}
+        kinds = {"phash256 1.1", "rootsift 1.1", "visual-words 1.1.1", "gradients 1.1"}
+        assert set(library.status().algorithms) == kinds
+        assert library.status().algorithms["gradients 1.1"] == 1  # Only the new one: the others get theirs in a sync.
         assert any("format" in note for note in library.sync(tmp_path).notes)
+        assert len(set(library.status().algorithms.values())) == 1
     with Library.open(tmp_path / "data") as library:
         assert library.sync(tmp_path).notes == ()
 
