@@ -4,8 +4,8 @@
 
 ``--references`` is a folder of pictures, with a ``manifest.json`` if there is one: a list of entries with ``file``, ``group``, ``role``
 (``reference``, ``same_subject``, or ``real_copy`` with ``copy_of``). Three fifths of each group become the library; the rest, and the
-pictures of ``--innocents``, are innocents of the same artists and subjects. Without it, scenes drawn by code are used. Copies are made by
-the fifty transforms of ``copy_transforms``. Writes ``similarity.json``, ``similarity.md`` and ``evidence.jsonl`` (what was measured
+pictures of ``--innocents``, are innocents of the same artists and subjects. Without it, scenes drawn by code are used. What is shown
+is told in ``similarity_queries.py``; an interrupted run goes on. Writes ``similarity.json``, ``similarity.md`` and ``evidence.jsonl`` (what was measured
 for each candidate, from which ``calibrate_similarity.py`` fits the probabilities).
 """
 
@@ -18,7 +18,6 @@ import platform
 import sys
 import tempfile
 import time
-import zlib
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -27,13 +26,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import copy_transforms
+from similarity_queries import Material, Query, draw_scenes, make_queries, sort_pictures
 
-from provenance_guard.pictures import SUFFIXES, open_picture
 from provenance_guard.similarity import Library, calibration
 from provenance_guard.similarity.calibration import Evidence
 from provenance_guard.similarity.cascade import Cascade
@@ -43,41 +40,6 @@ from provenance_guard.similarity.store import Store
 SEED = 20261122
 PRESETS = {"small": 160, "full": 100_000}
 """The largest number of pictures that are screened."""
-
-_INNOCENT_EDITS = (
-    "crop 50",
-    "mirrored",
-    "inverted",
-    "frame",
-    "collage",
-    "turned 8",
-    "pencil",
-    "strong blur",
-    "screenshot",
-)
-
-
-@dataclass(frozen=True)
-class Query:
-    """One picture to screen: ``kind`` and ``name`` for the tables, the ``source`` in the library that it was copied from, or None."""
-
-    kind: str
-    name: str
-    source: str | None
-    image: Image.Image
-    itself: str | None = None
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A query to be made: ``subject`` is a reference's path in its folder, or an innocent's absolute one."""
-
-    kind: str
-    subject: str | Path
-    transform: copy_transforms.Transform | None = None
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.subject} {self.transform.name if self.transform else ''}"
 
 
 @dataclass(frozen=True)
@@ -90,16 +52,6 @@ class Outcome:
     cpu_seconds: float
     candidates: dict[str, Evidence]
     plan: str = ""
-
-
-@dataclass(frozen=True)
-class Material:
-    """Pictures by role, as paths relative to ``folder``."""
-
-    folder: Path
-    library: list[str]
-    innocents: list[Path]
-    real_copies: list[tuple[str, str]]
 
 
 def main() -> None:
@@ -115,7 +67,7 @@ def main() -> None:
         measured = arguments.out / "evidence.jsonl"
         done = _read_outcomes(measured) if measured.exists() else []
         most = arguments.most or PRESETS[arguments.preset]
-        queries = _make_queries(material, most, arguments.seed, {outcome.plan for outcome in done})
+        queries = make_queries(material, most, arguments.seed, {outcome.plan for outcome in done})
         with measured.open("a", encoding="utf-8") as stream:
             for outcome in _screen_all(cascade, arguments.out / "references", queries):
                 done.append(outcome)
@@ -126,6 +78,7 @@ def main() -> None:
         "when": time.strftime("%Y-%m-%d"),
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}",
         "preset": arguments.preset,
+        "calibration": calibration.version(),
         "library": len(material.library),
         "index_cpu_seconds_per_picture": round(indexing, 3),
         **summarise(outcomes, len(material.library)),
@@ -133,29 +86,6 @@ def main() -> None:
     (arguments.out / "similarity.json").write_text(json.dumps(report, indent=2) + "\n", "utf-8")
     (arguments.out / "similarity.md").write_text(to_markdown(report), "utf-8")
     print(to_markdown(report))
-
-
-def sort_pictures(folder: Path, innocents: Path | None) -> Material:
-    """Three fifths of each group into the library, with every picture of which a real copy is known; the rest are innocents."""
-    manifest = folder / "manifest.json"
-    if manifest.exists():
-        entries = json.loads(manifest.read_text("utf-8"))
-    else:
-        names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
-        entries = [{"file": name, "group": Path(name).parent.as_posix(), "role": "reference"} for name in names]
-    real = [(entry["file"], entry["copy_of"]) for entry in entries if entry["role"] == "real_copy"]
-    needed = {source for _, source in real}
-    groups: dict[str, list[str]] = defaultdict(list)
-    for entry in sorted(entries, key=lambda entry: entry["file"]):
-        if entry["role"] != "real_copy":
-            groups[entry["group"]].append(entry["file"])
-    library, others = [], []
-    for files in groups.values():
-        for number, file in enumerate(files):
-            (library if number % 5 < 3 or file in needed else others).append(file)
-    strangers = sorted(p for p in innocents.rglob("*") if p.suffix.lower() in SUFFIXES) if innocents else []
-    innocent = strangers + [folder / name for name in others]
-    return Material(folder.absolute(), library, [path.absolute() for path in innocent], real)
 
 
 def summarise(outcomes: list[Outcome], library: int) -> dict[str, Any]:
@@ -285,81 +215,6 @@ def _screen_all(cascade: Cascade, folder: Path, queries: Iterator[tuple[str, Que
         names = [entry.file.relative_to(folder).as_posix() for entry in compared]
         candidates = {name: e.evidence for name, e in zip(names, compared, strict=True) if name != query.itself}
         yield Outcome(query.kind, query.name, query.source, seconds, candidates, plan)
-
-
-def _make_queries(material: Material, most: int, seed: int, done: set[str]) -> Iterator[tuple[str, Query]]:
-    """Copies and innocents in a random order, so that a part of them is a fair sample; those not done yet, each with its plan."""
-    transforms = copy_transforms.all_transforms()
-    edits = [transform for transform in transforms if transform.name in _INNOCENT_EDITS]
-    copies = [Plan("copy", name, transform) for name in material.library for transform in transforms]
-    others = [Plan("real copy", copy) for copy, _ in material.real_copies]
-    others += [Plan("innocent", path) for path in material.innocents]
-    others += [Plan("edited innocent", path, edit) for path in material.innocents for edit in edits]
-    kinds = ("other reference", "same palette", "same layout", "same frame", "other photograph")
-    others += [Plan(kind, name) for name in material.library for kind in kinds]
-    plans = _alternate(_sample(copies, most // 2, seed), _sample(others, most // 2, seed + 1))
-    for plan in plans:
-        if str(plan) in done:
-            continue
-        random = np.random.default_rng([seed, zlib.crc32(str(plan).encode("utf-8"))])
-        strangers = material.innocents or [material.folder / name for name in material.library if name != plan.subject]
-        beside = _read(strangers[int(random.integers(len(strangers)))])
-        yield str(plan), _make_query(material, plan, random, beside)
-
-
-def _alternate(first: list[Plan], second: list[Plan]) -> list[Plan]:
-    """Both lists in turns, so that an interrupted run has a share of each."""
-    pairs = [plan for pair in zip(first, second, strict=False) for plan in pair]
-    return pairs + first[len(second) :] + second[len(first) :]
-
-
-def _sample(plans: list[Plan], most: int, seed: int) -> list[Plan]:
-    order = np.random.default_rng(seed).permutation(len(plans))
-    return [plans[index] for index in order[:most]]
-
-
-def _make_query(material: Material, plan: Plan, random: np.random.Generator, beside: Image.Image) -> Query:
-    picture = _read(material.folder / plan.subject)  # An absolute subject stands for itself.
-    name, source = str(plan.subject), None
-    if plan.transform is not None:
-        picture = plan.transform.make(picture, random, beside)
-    if plan.kind == "copy" and plan.transform is not None:
-        return Query(plan.transform.family, plan.transform.name, name, picture)
-    if plan.kind == "real copy":
-        source = dict(material.real_copies)[name]
-    elif plan.kind == "same palette":
-        picture = copy_transforms.same_palette(picture, random)
-    elif plan.kind == "same layout":
-        picture = copy_transforms.same_layout(picture, random)
-    elif plan.kind == "same frame":
-        picture = copy_transforms.same_frame(picture, beside)
-    elif plan.kind == "other photograph":
-        picture = copy_transforms.other_photograph(picture, random, beside)
-    itself = name if plan.kind == "other reference" else None
-    label = Path(name).name + (f", {plan.transform.name}" if plan.transform else "")
-    return Query(plan.kind, label, source, picture, itself)
-
-
-def draw_scenes(folder: Path) -> Path:
-    """Forty scenes with structure at every scale."""
-    folder.mkdir(parents=True)
-    for seed in range(40):
-        random = np.random.default_rng(seed)
-        coarse = Image.fromarray(random.integers(60, 200, (6, 8, 3)).astype(np.uint8), "RGB")
-        scene = coarse.resize((480, 360), Image.Resampling.BICUBIC)
-        draw = ImageDraw.Draw(scene)
-        for _ in range(80):
-            x, y = random.integers(0, 480), random.integers(0, 360)
-            a, b = random.integers(6, 60, 2)
-            colour = tuple(int(value) for value in random.integers(0, 255, 3))
-            shape = (draw.ellipse, draw.rectangle)[int(random.integers(2))]
-            shape((x - a, y - b, x + a, y + b), fill=colour)
-        scene.save(folder / f"{seed:02}.png")
-    return folder
-
-
-def _read(path: Path) -> Image.Image:
-    return open_picture(path, animated="first").image.convert("RGB")
 
 
 def _family(values: list[float], limits: dict[str, float]) -> dict[str, float]:

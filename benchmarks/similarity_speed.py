@@ -31,11 +31,11 @@ from PIL import Image, ImageOps
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from similarity import draw_scenes
+from similarity_queries import draw_scenes
 
 from provenance_guard.files import sha256_file
 from provenance_guard.pictures import SUFFIXES
-from provenance_guard.similarity import Library, cascade, features, hashes
+from provenance_guard.similarity import Library, cascade, features, gradients, hashes
 from provenance_guard.similarity.index import ExactIndex, HashIndex
 from provenance_guard.similarity.normalise import read
 from provenance_guard.similarity.segments import Vector
@@ -106,6 +106,7 @@ def make_library(files: list[Path], home: Path, count: int) -> None:
     descriptors = features.unpack_descriptors(rows)
     halves = [descriptors[:, half].reshape(-1, 128) for half in (slice(0, 150), slice(150, 300))]
     pools = [half[half.any(axis=1)].astype(np.float32) for half in halves]
+    edges = np.stack([np.frombuffer(content.vectors[3].row, "<f2").astype(np.float32) for content in contents])
     for start in range(there, count - len(contents), 500):
         made = []
         for number in range(start, min(start + 500, count - len(contents))):
@@ -115,6 +116,7 @@ def make_library(files: list[Path], home: Path, count: int) -> None:
                 Vector(hashes.ALGORITHM, hashes.VERSION, random.bytes(64)),
                 Vector(features.ALGORITHM, features.VERSION, packed, features.REFERENCE_COUNT),
                 cascade.word_vector(packed),
+                Vector(gradients.ALGORITHM, gradients.VERSION, _mix_edges(edges, random)),
             )
             made.append((f"made {number}", (1, 1), Content(f"made {number}", (512, 512), jpeg, vectors)))
         store.put_pictures(folder, made)
@@ -278,6 +280,11 @@ def _mix(pool: np.ndarray, random: np.random.Generator) -> np.ndarray:
     values = np.square(share * one + (1 - share) * other) * random.gamma(3, 1 / 3, one.shape).astype(np.float32)
     unit = np.sqrt(values / values.sum(axis=1, keepdims=True))
     return np.minimum(np.rint(unit * features.SCALE), 127).astype(np.int8)
+
+
+def _mix_edges(pool: np.ndarray, random: np.random.Generator) -> bytes:
+    mixed = random.dirichlet((1, 1)) @ pool[random.integers(0, len(pool), 2)] + random.normal(0, 0.03, pool.shape[1])
+    return (mixed / np.linalg.norm(mixed)).astype("<f2").tobytes()
 
 
 def _plain_jpeg() -> bytes:
