@@ -15,6 +15,7 @@ from provenance_guard.files import write_atomically
 from provenance_guard.gate.quarantine import Case, Entry
 from provenance_guard.guard import Guard
 from provenance_guard.review import releasing
+from provenance_guard.similarity import describe_notice
 
 
 def quarantine(arguments: argparse.Namespace) -> int:
@@ -48,6 +49,8 @@ def _show(guard: Guard, arguments: argparse.Namespace) -> int:
     print(f"{case.entry.record_id}, withheld at {case.entry.time}")
     for reason in case.entry.reasons:
         print(f"  {reason}")
+    for match in (case.entry.record.get("verdict") or {}).get("matches") or ():
+        print(f"  {match['reference']}: {describe_notice(match.get('notice') or {}) or 'nothing is said of it'}")
     for what, path in written.items():
         print(f"{what}: {path}")
     if not written:

@@ -16,7 +16,7 @@ from provenance_guard.cli.output import complain, print_json, print_table, progr
 from provenance_guard.errors import GuardError
 from provenance_guard.files import write_atomically
 from provenance_guard.guard import Guard
-from provenance_guard.similarity import SyncReport, Verdict
+from provenance_guard.similarity import SyncReport, Verdict, describe_notice
 
 
 def index(arguments: argparse.Namespace) -> int:
@@ -91,7 +91,10 @@ def _row(result: dict[str, Any]) -> tuple[str, str, str, str]:
     best = max(result["matches"], key=lambda match: match["probability"], default=None)
     level = result["level"].replace("_", " ")
     notes = "; ".join(result.get("notes", ()))
-    return name, level, f"{best['probability']:.2f}" if best else "", best["summary"] if best else notes
+    if best is None:
+        return name, level, "", notes
+    found = filter(None, (best["summary"], describe_notice(best["notice"])))
+    return name, level, f"{best['probability']:.2f}", "; ".join(found)
 
 
 def _print_unreadable(report: SyncReport) -> None:

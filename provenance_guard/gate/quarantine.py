@@ -252,7 +252,7 @@ def _draw_evidence(image: Image.Image, verdict: Verdict | None) -> bytes:
     if verdict is None or not verdict.matches:
         return b""
     try:
-        return explain_match(image, max(verdict.matches, key=lambda match: match.probability))
+        return explain_match(image, verdict.matches[0])
     except Exception as error:
         logger.warning("no evidence could be drawn for a kept picture: %s", error)
         return b""

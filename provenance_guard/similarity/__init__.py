@@ -6,7 +6,7 @@ from provenance_guard.similarity.embedding import Embedder, EmbeddingAbsence, lo
 from provenance_guard.similarity.explain import explain_match
 from provenance_guard.similarity.indexing import SyncReport
 from provenance_guard.similarity.library import Library, LibraryStatus
-from provenance_guard.similarity.references import Notice
+from provenance_guard.similarity.references import Notice, describe_notice
 from provenance_guard.similarity.scores import Dimensions, Geometry, Match, Verdict
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Notice",
     "SyncReport",
     "Verdict",
+    "describe_notice",
     "explain_match",
     "load_embedder",
 ]

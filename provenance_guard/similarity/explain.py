@@ -8,6 +8,7 @@ copied area tinted, and bars of the measured dimensions with their limits.
 from __future__ import annotations
 
 import io
+import unicodedata
 from collections.abc import Sequence
 
 import cv2
@@ -20,13 +21,14 @@ from provenance_guard.similarity import alignment
 from provenance_guard.similarity.alignment import Agreement
 from provenance_guard.similarity.geometry import Matrix, Model
 from provenance_guard.similarity.normalise import NormalPicture, normalise, read
+from provenance_guard.similarity.references import describe_notice
 from provenance_guard.similarity.scores import Match
 
 MOST_LINES = 60
 
 _PANEL = 320
 _GAP = 12
-_TITLE = 44
+_TITLE = 56
 _CAPTION = 18
 _PAPER, _INK, _FAINT = (250, 250, 248), (30, 32, 36), (150, 152, 156)
 _LINE, _TINT, _BAR = (230, 110, 20), (214, 40, 40), (60, 110, 190)
@@ -45,13 +47,14 @@ def explain_match(image: Image.Image | torch.Tensor, match: Match) -> bytes:
 
 
 def draw_evidence(picture: NormalPicture, reference: NormalPicture, match: Match) -> Image.Image:
-    """The evidence for ``match``, an RGB picture of 996 x 762 pixels."""
+    """The evidence for ``match``, an RGB picture of 996 x 768 pixels."""
     agreement = _align_again(picture, reference, match)
     width = 3 * _PANEL + 3 * _GAP
     sheet = Image.new("RGB", (width, _TITLE + 2 * (_PANEL + _CAPTION + _GAP) + _GAP), _PAPER)
     draw = ImageDraw.Draw(sheet)
-    _write(draw, (_GAP, 8), match.summary)
-    _write(draw, (_GAP, 24), f"probability {match.probability:.3f}, {match.algorithm}", _FAINT)
+    _write(draw, (_GAP, 6), match.summary)
+    _write(draw, (_GAP, 22), describe_notice(match.notice.to_json()) or "nothing is said of this reference")
+    _write(draw, (_GAP, 38), f"probability {match.probability:.3f}, {match.algorithm}", _FAINT)
     upper, lower = _TITLE, _TITLE + _PANEL + _CAPTION + _GAP
     right = 2 * (_PANEL + _GAP)
     left_box = _place(sheet, Image.fromarray(picture.rgb), (_GAP, upper), "picture")
@@ -70,7 +73,10 @@ def _align_again(picture: NormalPicture, reference: NormalPicture, match: Match)
     if match.geometry is None:
         return None
     matrix = np.array(match.geometry.matrix)
-    model = Model(matrix, match.geometry.inverted, match.geometry.inliers, 0.0, 0.0, np.zeros((0, 4)), "given")
+    lines = np.array(match.geometry.lines).reshape(-1, 4)
+    model = Model(
+        matrix, match.geometry.inverted, match.geometry.inliers, 0.0, 0.0, lines, "given", match.geometry.precise
+    )
     return alignment.compare_aligned(picture, reference, model)
 
 
@@ -139,5 +145,6 @@ def _draw_bars(draw: ImageDraw.ImageDraw, match: Match, corner: tuple[int, int])
 
 
 def _write(draw: ImageDraw.ImageDraw, corner: tuple[int, int], text: str, colour: tuple[int, int, int] = _INK) -> None:
-    # The font that every Pillow brings knows ASCII only.
-    draw.text(corner, text.encode("ascii", "replace").decode("ascii"), fill=colour, font=ImageFont.load_default())
+    # The font that every Pillow brings knows ASCII only: letters lose their accents.
+    letters = "".join(sign for sign in unicodedata.normalize("NFKD", text) if not unicodedata.combining(sign))
+    draw.text(corner, letters.encode("ascii", "replace").decode("ascii"), fill=colour, font=ImageFont.load_default())

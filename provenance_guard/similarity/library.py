@@ -135,8 +135,9 @@ class Library:
         picture = normalise(image)
         state, compared = self._compare(picture, folders)
         worthy = [entry for entry in compared if _worth_telling(entry, limits)]
-        worthy = sorted(worthy, key=lambda entry: entry.notice.cleared)
-        found = [_match(picture, entry, limits) for entry in worthy]
+        judged = [(entry, _match(picture, entry, limits)) for entry in worthy]
+        judged.sort(key=lambda pair: scores.gravity(pair[1].level), reverse=True)  # Stable: then most probable first.
+        worthy, found = [entry for entry, _ in judged], [match for _, match in judged]
         matches = (*self._with_style(picture, worthy[:_MOST_MATCHES], found), *found[_MOST_MATCHES:])
         seconds = time.perf_counter() - started
         level = scores.level_of(matches)

@@ -70,6 +70,15 @@ class Notices:
         return self.pictures.get(name, self.common)
 
 
+def describe_notice(notice: Mapping[str, Any]) -> str:
+    """In one line what a reviewer should know of a reference, from the JSON of its notice; empty when nothing is said."""
+    told = {name: str(notice.get(name) or "") for name in ("folder", "title", "author", "licence", "source")}
+    what = ", ".join(filter(None, (told["title"] or told["folder"], told["author"])))
+    licence = told["licence"] and f"licence: {told['licence']}"
+    source = told["source"] and f"source: {told['source']}"
+    return "; ".join(filter(None, (what, licence, source, "cleared" if notice.get("cleared") else "")))
+
+
 def read_file(folder: Path) -> str | None:
     """The text of a folder's ``references.toml``, None when there is none. Raises LibraryError when it is not valid."""
     path = folder / FILE_NAME

@@ -89,7 +89,7 @@ class Match:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the screen says of one picture. ``matches`` are sorted, most probable first; ``notes`` tell what was skipped and why."""
+    """What the screen says of one picture. ``matches`` are sorted, gravest level first, then most probable; ``notes`` tell what was skipped and why."""
 
     level: Level
     matches: tuple[Match, ...]
@@ -121,7 +121,12 @@ def judge(probability: float, semantic: float | None, notice: Notice, limits: di
 
 def level_of(matches: tuple[Match, ...]) -> Level:
     """The level of a picture: that of its gravest match."""
-    return max((match.level for match in matches), key=get_args(Level).index, default="clean")
+    return max((match.level for match in matches), key=gravity, default="clean")
+
+
+def gravity(level: Level) -> int:
+    """How grave a level is, from 0."""
+    return get_args(Level).index(level)
 
 
 def summarise(

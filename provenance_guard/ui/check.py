@@ -24,7 +24,7 @@ from provenance_guard.errors import UsageError
 from provenance_guard.guard import Guard
 from provenance_guard.provenance.sidecar import sidecar_path
 from provenance_guard.review.verification import Finding, verify_picture
-from provenance_guard.similarity import Match, Verdict
+from provenance_guard.similarity import Match, Verdict, describe_notice
 from provenance_guard.similarity.explain import explain_match
 from provenance_guard.ui import markup
 from provenance_guard.ui.markup import State
@@ -148,10 +148,11 @@ def verdict_html(verdict: Verdict) -> str:
             markup.percent(match.probability),
             markup.percent(match.copied_share_picture),
             markup.percent(match.copied_share_reference),
+            escape(describe_notice(match.notice.to_json())),
         )
         for match in verdict.matches
     ]
-    header = ("Reference", "Probability of a copy", "Of this picture", "Of the reference")
+    header = ("Reference", "Probability of a copy", "Of this picture", "Of the reference", "What is said of it")
     table = markup.html_table(header, rows, caption="Share of the area that matched") if rows else ""
     compared = f"Compared with {markup.count(verdict.references, 'reference')} in {verdict.seconds:.1f} seconds."
     notes = "".join(markup.hint(note) for note in (compared, *verdict.notes))

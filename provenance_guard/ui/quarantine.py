@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -19,6 +19,7 @@ from PIL import Image
 from provenance_guard.gate.quarantine import Case, Entry
 from provenance_guard.guard import Guard
 from provenance_guard.review import releasing
+from provenance_guard.similarity import describe_notice
 from provenance_guard.ui import markup
 
 _SIDE = 768
@@ -166,6 +167,7 @@ def case_html(case: Case) -> str:
         ("Prompt", str(parameters.get("prompt") or "")),
         ("Seed", str(parameters.get("seed", ""))),
         ("Size", f"{record.get('width')} x {record.get('height')} pixels"),
+        *_references(record),
     ]
     reasons = "".join(markup.message("problem", reason) for reason in case.entry.reasons)
     pictures = "".join(
@@ -174,6 +176,13 @@ def case_html(case: Case) -> str:
         for title, uri in shown
     )
     return reasons + markup.facts(facts) + pictures
+
+
+def _references(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The references that matched, each with what its owner says of it: only a person can tell whether it may be copied."""
+    for match in (record.get("verdict") or {}).get("matches") or ():
+        known = describe_notice(match.get("notice") or {}) or "nothing is said of it"
+        yield "Reference", f"{match.get('reference', '')}: {match.get('summary', '')}. {known[:1].upper()}{known[1:]}."
 
 
 def _row(entry: Entry) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import gradio as gr
 
 from provenance_guard.guard import Guard
 from provenance_guard.review.records import describe_mark
+from provenance_guard.similarity import describe_notice
 from provenance_guard.ui import markup
 from provenance_guard.ui.markup import State
 from provenance_guard.ui.records import (
@@ -203,6 +204,7 @@ def _outcome(story: Story) -> Iterator[tuple[str, str]]:
     yield "Size", f"{record.get('width')} x {record.get('height')} pixels"
     yield "Verdict", LEVELS.get(verdict_level(record), ("note", "not compared with any reference"))[1]
     yield "Nearest reference", matches[0].get("summary", "")
+    yield "What is said of it", describe_notice(matches[0].get("notice") or {})
     yield "Decision", ACTIONS.get(action, ("note", action))[1]
     yield "Mark", {"yes": "in the picture", "weak": "in the picture, but weak"}.get(describe_mark(mark), "none")
     yield "Why no mark", mark.get("reason", "")

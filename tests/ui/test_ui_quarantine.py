@@ -18,6 +18,7 @@ from provenance_guard.provenance.record import Context
 from provenance_guard.ui.quarantine import Visitor, decide, show_case, show_list
 
 CONTEXT = Context("webui.txt2img", {"prompt": "a <b>secret</b> castle", "seed": 7}, user="mei")
+NOTICE = "[folder]\nauthor = 'A. <i>Mason</i>'\n[pictures.'castle.png']\ntitle = 'The castle'\nlicence = 'all rights reserved'\n"
 ALONE, ADA, EVE, NOBODY = Visitor("", False), Visitor("ada", True), Visitor("eve", True), Visitor("", True)
 
 
@@ -30,6 +31,7 @@ def draw(seed: int) -> Image.Image:
 def guard(tmp_path: Path):
     (tmp_path / "references").mkdir()
     draw(1).save(tmp_path / "references" / "castle.png")
+    (tmp_path / "references" / "references.toml").write_text(NOTICE, "utf-8")
     policy = Policy(
         mode="quarantine",
         on_error="quarantine",
@@ -60,6 +62,7 @@ def test_a_reviewer_sees_what_is_kept(guard: Guard, kept: str, visitor: Visitor)
     difference = np.abs(np.asarray(original, float) - np.asarray(draw(1), float)).mean()
     assert original.size == (256, 256) and difference < 8 and evidence.width == 996
     assert "&lt;b&gt;secret&lt;/b&gt;" in case and "<b>" not in case and "mei" in case
+    assert "The castle, A. &lt;i&gt;Mason&lt;/i&gt;; licence: all rights reserved" in case
     assert "file=" not in case and str(guard.config.data_directory) not in case
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from PIL import Image, ImageOps
 from similarity_pictures import draw_scene
 
 from provenance_guard.errors import PictureError
-from provenance_guard.similarity import Library, explain_match
+from provenance_guard.similarity import Library, Notice, explain_match
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def _draw(library: Library, picture: Image.Image) -> np.ndarray:
 
 def _reddish(sheet: np.ndarray) -> float:
     """The share of the panel of the copied area that is tinted."""
-    panel = sheet[394:714, 332:652]
+    panel = sheet[406:726, 332:652]
     return float(((panel[..., 0] - panel[..., 1]) > 60).mean())
 
 
@@ -45,10 +46,21 @@ def test_the_copied_area_is_tinted(library: Library) -> None:
 
 def test_lines_join_both_pictures(library: Library) -> None:
     sheet = _draw(library, draw_scene(1))
-    between = sheet[44:364, 340:655]
+    between = sheet[56:376, 340:655]
     orange = (np.abs(between - np.array([230, 110, 20])).sum(axis=-1) < 30).sum()
     assert orange > 1000
     assert len(library.screen(draw_scene(1)).matches[0].geometry.lines) <= 60
+
+
+def test_what_is_said_of_the_reference_stands_in_the_evidence(library: Library) -> None:
+    match = library.screen(draw_scene(1)).matches[0]
+    sheets = [
+        np.asarray(Image.open(io.BytesIO(explain_match(draw_scene(1), replace(match, notice=notice)))))
+        for notice in (Notice(), Notice(title="Szene", author="Bärbel", licence="CC0-1.0"))
+    ]
+    changed = np.argwhere((sheets[0] != sheets[1]).any(axis=-1))
+    assert changed[:, 0].min() >= 22
+    assert changed[:, 0].max() < 38
 
 
 def test_a_reference_that_is_gone_is_a_clear_error(library: Library) -> None:

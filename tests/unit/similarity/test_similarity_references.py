@@ -7,7 +7,7 @@ from similarity_pictures import draw_scene
 
 from provenance_guard.errors import LibraryError
 from provenance_guard.similarity import Library
-from provenance_guard.similarity.references import Notice, parse
+from provenance_guard.similarity.references import Notice, describe_notice, parse
 
 TEXT = """
 [folder]
@@ -75,6 +75,26 @@ def test_thresholds_of_a_folder_and_of_a_picture(folder: Path, tmp_path: Path) -
     (folder / "references.toml").unlink()
     library.sync(folder)
     assert library.screen(turned).matches[0].notice == Notice()
+
+
+def test_the_match_that_makes_the_level_comes_first(folder: Path, tmp_path: Path) -> None:
+    draw_scene(1).crop((30, 20, 450, 340)).save(folder / "part.png")
+    (folder / "references.toml").write_text("[pictures.'1.png']\nnear_copy = 1.0\n", "utf-8")
+    library = Library.open(tmp_path / "data")
+    library.sync(folder)
+    first, second, *_ = library.screen(draw_scene(1)).matches
+    assert [first.reference.name, first.level] == ["part.png", "near_copy"]
+    assert [second.reference.name, second.level] == ["1.png", "review"]
+    assert second.probability >= first.probability
+
+
+def test_a_notice_in_words() -> None:
+    notice = parse(TEXT, Path("references.toml"))
+    assert describe_notice(notice.of("inner/2.png").to_json()) == (
+        "Second scene, A. Painter; licence: CC0-1.0; source: https://example.org/2; cleared"
+    )
+    assert describe_notice(notice.of("1.png").to_json()) == "Scenes, A. Painter"
+    assert describe_notice({}) == ""
 
 
 def test_a_broken_file_is_named_and_what_was_said_before_stays(folder: Path, tmp_path: Path) -> None:
