@@ -132,15 +132,16 @@ class Watermarker:
         pattern = pattern_of(self.key)
         code = coding.encode(detector.message_of(payload, self.key))
         wanted = pattern.message_coefficients(code, profile)
+        plain = _detail_of_tile(pattern.tile(code, profile, self.strength.tilt))
         error = 0.0
         for box in parts(canvas.shape):
             luma = canvas.luma(box)
             detail = detail_of(luma)
             activity = activity_of(detail)
             allowance = allow(luma, activity, self.strength)
-            first_try = detail + allowance.amplitude * _repeated(_detail_of_tile(pattern.tile(code, profile)), luma)
+            first_try = detail + allowance.amplitude * _repeated(plain, luma)
             heard = fold_at_corner(first_try / (activity + DEVIATION_FLOOR).square())
-            tile = pattern.tile(code * _effort(heard, code, pattern, profile), profile)
+            tile = pattern.tile(code * _effort(heard, code, pattern, profile), profile, self.strength.tilt)
             mark = allowance.amplitude * _repeated(tile, luma)
             error += canvas.add(box, reinforce(mark, luma, activity, allowance, wanted))
         psnr = 10 * math.log10(255**2 * canvas.samples / error) if error else math.inf

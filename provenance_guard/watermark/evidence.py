@@ -45,7 +45,10 @@ SEARCHES = (
 PLACES = 2  # Of each folded tile so many places of the pilots are looked at,
 _UPRIGHT_PLACES = 16  # of the upright one, which costs least, some more.
 
-MOST_GROUPS = MOST_WINDOWS * (3 + sum(len(search.groups) for search in SEARCHES))
+_SMALL = 60_000  # Pixels of a picture in which scales are searched with more effort,
+_SCALES = 4  # and so many of them are looked at.
+
+MOST_GROUPS = MOST_WINDOWS * (4 + sum(len(search.groups) for search in SEARCHES))
 MOST_TILES = MOST_WINDOWS * (
     1 + _UPRIGHT_PLACES + PLACES * sum(len(search.groups) * search.folds for search in SEARCHES)
 )
@@ -115,6 +118,8 @@ class Evidence:
                 guesses = search.look(self.spectrum(number), pattern, search.groups[-1].stop)
                 for group in search.groups:
                     yield number, self._aligned(number, guesses[group], search.folds, pattern)
+            if len(self.boxes) == 1 and plane.numel() <= _SMALL:
+                yield number, _scaled(plane, pattern)
 
     def _aligned(self, number: int, guesses: list[sync.Guess], folds: int, pattern: Pattern) -> list[Aligned]:
         plane = self._residuals[number]
@@ -131,6 +136,14 @@ class Evidence:
             to_tile = matrices[index].T.cpu()
             tiles += align(fold(plane, to_tile), to_tile, pattern, _HALF_TURNS, PLACES)
         return tiles
+
+
+def _scaled(plane: torch.Tensor, pattern: Pattern) -> list[Aligned]:
+    tiles: list[Aligned] = []
+    for guess in sync.scaled(plane, pattern, _SCALES):
+        to_tile = guess.matrix.T
+        tiles += align(fold(plane, to_tile), to_tile, pattern, [torch.eye(2)], PLACES)
+    return tiles
 
 
 def windows_of(shape: tuple[int, int]) -> list[Box]:

@@ -106,9 +106,11 @@ class Pattern:
         self.pilots = _draw_pilots(key)
         self._pilot_tile = self.pilots.tile()
 
-    def tile(self, code: coding.Soft, profile: Profile) -> torch.Tensor:
-        """The tile (128, 128), root mean square 1, that carries a codeword, or any weights of its bits, in a profile's layout."""
-        return math.sqrt(1 - PILOT_SHARE) * self.data_tile(code, profile) + math.sqrt(PILOT_SHARE) * self._pilot_tile
+    def tile(self, code: coding.Soft, profile: Profile, tilt: float = 0.0) -> torch.Tensor:
+        """The tile (128, 128), root mean square 1, that carries a codeword, or any weights of its bits, in a profile's layout. The
+        message's frequencies get power in proportion to their radius to the power of ``-2 * tilt``."""
+        data = self.data_tile(code, profile, (_RADII**-tilt).astype(np.float32))
+        return math.sqrt(1 - PILOT_SHARE) * data + math.sqrt(PILOT_SHARE) * self._pilot_tile
 
     def data_tile(
         self, code: coding.Soft, profile: Profile, emphasis: npt.NDArray[np.float32] = EMPHASES[0]

@@ -13,7 +13,7 @@ from functools import lru_cache
 import torch
 import torch.nn.functional as F
 
-from provenance_guard.watermark.pattern import Pattern
+from provenance_guard.watermark.pattern import TILE, Pattern
 from provenance_guard.watermark.perceptual import fast_length
 
 SMALLEST_SCALE, LARGEST_SCALE = 0.3, 3.4
@@ -27,6 +27,9 @@ _UPRIGHT_GUESSES = 4
 _UPRIGHT_BONUS = 1.5  # Most pictures are not turned at all: a prior, in standard deviations.
 _MOST_STRETCH = 0.42
 _STRETCH_SCALES = (0.4, 2.2)
+_LARGEST_SMALL = 1.1  # What is small was mostly made smaller.
+_SCALE_STEP = 0.75  # Of the scale that turns the highest pilots by a cycle over the picture.
+_SCALES_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,48 @@ def stretched(spectrum: Spectrum, pattern: Pattern, most: int) -> list[Guess]:
         scale_y = math.exp(float(scales[scale]) - float(ratios[ratio]) / 2)
         guesses.append(Guess(score, _matrix(0.0, scale_x, scale_y, mirrored=False)))
     return guesses
+
+
+def scaled(residual: torch.Tensor, pattern: Pattern, most: int) -> list[Guess]:
+    """The ``most`` likeliest scales of a residual (H, W) that was not turned, by the pilots' phases too.
+
+    Where a picture is so small that no single pilot stands out, all of them at their places in one tile still may. The cost grows
+    with the size: for small pictures only.
+    """
+    height, width = residual.shape
+    step = _SCALE_STEP / max(height, width)
+    scales = torch.exp(torch.arange(math.log(SMALLEST_SCALE), math.log(_LARGEST_SMALL), step, device=residual.device))
+    peaks = torch.cat([_best_shifts(residual, pattern, part) for part in torch.split(scales, _SCALES_AT_ONCE)])
+    around = F.max_pool1d(peaks[None], 5, 1, 2)[0]
+    best = scales[torch.where(peaks == around, peaks, 0.0).topk(min(most, len(peaks))).indices]
+    close = best[:, None] * torch.exp(step * torch.arange(-0.6, 0.61, 0.2, device=best.device))
+    scores, chosen = _best_shifts(residual, pattern, close.flatten()).reshape(close.shape).max(1)
+    finer = close.gather(1, chosen[:, None])[:, 0]
+    return [
+        Guess(score, _matrix(0.0, scale, scale, mirrored=False))
+        for score, scale in zip(scores.tolist(), finer.tolist(), strict=True)
+    ]
+
+
+def _best_shifts(residual: torch.Tensor, pattern: Pattern, scales: torch.Tensor) -> torch.Tensor:
+    """The pilots' correlation (n,) at the best shift of the tile, in standard deviations, under each of ``scales`` (n,)."""
+    height, width = residual.shape
+    received = torch.from_numpy(pattern.pilots.frequencies).float().to(scales) / scales[:, None, None]
+    visible = (received.abs() < _OUTER).all(2)
+    turns = 2 * math.pi * received.flatten(0, 1)
+    across = turns[:, :1] * (torch.arange(width, device=scales.device) - width // 2)
+    down = turns[:, 1:] * (torch.arange(height, device=scales.device) - height // 2)
+    real, imaginary = across.cos() @ residual.T, across.sin() @ residual.T
+    cosine, sine = down.cos(), down.sin()
+    waves = torch.complex((real * cosine - imaginary * sine).sum(1), -(imaginary * cosine + real * sine).sum(1))
+    waves = (waves / math.sqrt(height * width)).reshape(visible.shape) * visible
+    waves = waves / (waves.abs() / math.sqrt(_PEAK_LIMIT)).clamp(min=1)
+    phases = torch.from_numpy(pattern.pilots.phases).float().to(scales)
+    columns, rows = torch.from_numpy(pattern.pilots.waves.T % TILE).to(scales.device)
+    field = torch.zeros(len(scales), TILE, TILE, dtype=torch.complex64, device=scales.device)
+    field[:, rows, columns] = waves * torch.polar(torch.ones_like(phases), -phases)
+    highest = torch.fft.fft2(field).real.abs().amax((1, 2))
+    return highest / (visible.sum(1) / 2).clamp(min=_FEWEST_PILOTS / 2).sqrt()
 
 
 @dataclass(frozen=True)
