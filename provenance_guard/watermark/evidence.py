@@ -50,7 +50,7 @@ _SCALES = 4  # and so many of them are looked at.
 
 MOST_GROUPS = MOST_WINDOWS * (4 + sum(len(search.groups) for search in SEARCHES))
 MOST_TILES = MOST_WINDOWS * (
-    1 + _UPRIGHT_PLACES + PLACES * sum(len(search.groups) * search.folds for search in SEARCHES)
+    1 + _UPRIGHT_PLACES + PLACES * (_SCALES + sum(len(search.groups) * search.folds for search in SEARCHES))
 )
 """Tiles that one picture gives for one key, at most."""
 

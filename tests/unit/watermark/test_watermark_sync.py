@@ -56,3 +56,11 @@ def test_an_unmoved_picture_needs_no_pilots(scene, monkeypatch):
     assert found.geometry.offset == (scene.width // 2 % 128, scene.height // 2 % 128)
     assert found.coverage > 0.9
     assert Watermarker(KEY).detect(marked.crop((8, 0, *marked.size))) is None
+
+
+def test_the_bound_on_false_positives_knows_all_tiles_that_are_read(monkeypatch):
+    monkeypatch.setattr(evidence, "_LEAST_ENERGY", -math.inf)
+    canvas = open_canvas(Image.effect_noise((200, 200), 30))
+    groups = [tiles for _, tiles in Evidence(canvas, windows_of(canvas.shape)).groups(KEY)]
+    assert len(groups) == evidence.MOST_GROUPS // evidence.MOST_WINDOWS
+    assert sum(len(tiles) for tiles in groups) == evidence.MOST_TILES // evidence.MOST_WINDOWS
