@@ -116,7 +116,8 @@ class ImageCanvas:
         part = self._part(box)
         marked = (part + change[:, :, None] * self._spread).round_().clamp_(0, self._full)
         self._pixels[box][:, :, : self._colours] = marked.numpy().astype(self._pixels.dtype)
-        return float((marked - part).mul_(255 / self._full).square_().sum())
+        difference = (marked - part).view(-1)
+        return float(difference @ difference) * (255 / self._full) ** 2
 
     def finish(self) -> Image.Image:
         pixels = self._pixels if self._pixels.shape[2] > 1 else self._pixels[:, :, 0]

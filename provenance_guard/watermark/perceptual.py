@@ -101,9 +101,19 @@ def detail_of(luma: torch.Tensor) -> torch.Tensor:
 
 def activity_of(detail: torch.Tensor) -> torch.Tensor:
     """Local standard deviation of the detail, in levels; found at half the resolution."""
-    power = F.avg_pool2d(detail.square()[None], 2, ceil_mode=True)[0]
-    deviation = blur(power, 1.5).clamp(min=0).sqrt()
+    deviation = blur(_halved(detail.square()), 1.5).clamp(min=0).sqrt()
     return F.interpolate(deviation[None, None], size=detail.shape, mode="bilinear", align_corners=False)[0, 0]
+
+
+def _halved(planes: torch.Tensor) -> torch.Tensor:
+    """Planes (..., H, W) at half their size: means of squares of four pixels. Slices are ten times as fast as pooling."""
+    height, width = planes.shape[-2:]
+    if height % 2 or width % 2:
+        planes = F.pad(planes.reshape(1, -1, height, width), (0, width % 2, 0, height % 2), mode="replicate").reshape(
+            *planes.shape[:-2], height + height % 2, width + width % 2
+        )
+    rows = planes[..., ::2, :] + planes[..., 1::2, :]
+    return (rows[..., ::2] + rows[..., 1::2]) / 4
 
 
 def blur(plane: torch.Tensor, sigma: float) -> torch.Tensor:
@@ -146,11 +156,11 @@ def _ssimulacra2_scale(luma: torch.Tensor, power: torch.Tensor, score: float) ->
     Fitted to 46 photographs, paintings and generated pictures: what counts is the ratio of mark to texture, seen from twice, four
     times and sixteen times as far. The factor is a sixth below the expected one, so that the worst of them keep the promise.
     """
-    halves = F.avg_pool2d(torch.stack([luma, power]), 2)
-    quarters = F.avg_pool2d(halves, 2)
+    halves = _halved(torch.stack([luma, power]))
+    quarters = _halved(halves)
     near = _ratio(halves[0], halves[1], step=4, floor=30.0).mean()
     middle = _ratio(quarters[0], quarters[1], step=2, floor=1.0).sqrt().mean()
-    sixteenths = F.avg_pool2d(quarters, 4)
+    sixteenths = _halved(_halved(quarters))
     far = _ratio(sixteenths[0], sixteenths[1], step=1, floor=16.0).sqrt().mean()
     fitted = math.exp(-2.524) * float(middle) ** 0.491 / (float(far) ** 0.391 * float(near) ** 0.55)
     return fitted * ((100 - score) / _FITTED_LOSS) ** _LOSS_EXPONENT * _CAUTION
@@ -184,11 +194,18 @@ def _ratio(luma: torch.Tensor, power: torch.Tensor, step: int, floor: float) -> 
     The variance is that of Gaussian windows of 1.5 pixels.
     """
     margin = 4
-    offsets = torch.arange(-margin, margin + 1, device=luma.device)
-    kernel = torch.exp(-0.5 * (offsets / 1.5).square())
-    kernel = (kernel / kernel.sum()).reshape(1, 1, -1, 1)
     centred = luma - luma.mean()
-    planes = F.pad(torch.stack([centred, centred.square()])[:, None], (margin,) * 4, mode="replicate")
-    rows = F.conv2d(planes, kernel, stride=(step, 1))
-    mean, square = F.conv2d(rows, kernel.transpose(2, 3), stride=(1, step))[:, 0]
+    planes = F.pad(torch.stack([centred, centred.square()])[:, None], (margin,) * 4, mode="replicate")[:, 0]
+    rows, columns = (-(-side // step) for side in luma.shape)
+    weights = [math.exp(-0.5 * (offset / 1.5) ** 2) for offset in range(-margin, margin + 1)]
+    down = _weighed([planes[:, place:][:, ::step][:, :rows] for place in range(2 * margin + 1)], weights)
+    mean, square = _weighed([down[..., place:][..., ::step][..., :columns] for place in range(2 * margin + 1)], weights)
     return power[::step, ::step] / (2 * (square - mean.square()).clamp(min=0) + floor)
+
+
+def _weighed(parts: list[torch.Tensor], weights: list[float]) -> torch.Tensor:
+    """The weighted mean of some tensors of one shape."""
+    total = torch.zeros_like(parts[0])
+    for part, weight in zip(parts, weights, strict=True):
+        total.add_(part, alpha=weight / sum(weights))
+    return total
