@@ -33,11 +33,11 @@ from provenance_guard.similarity.comparison import Comparison, Semantic, with_ag
 from provenance_guard.similarity.embedding import Embedder
 from provenance_guard.similarity.features import LocalFeatures
 from provenance_guard.similarity.geometry import Model
-from provenance_guard.similarity.index import ExactIndex, HashIndex, VectorIndex
+from provenance_guard.similarity.index import ExactIndex, HashIndex
 from provenance_guard.similarity.local import LocalLibrary
 from provenance_guard.similarity.normalise import NormalPicture, fitted_size, from_pixels
 from provenance_guard.similarity.references import Notice, Notices
-from provenance_guard.similarity.segments import Vector
+from provenance_guard.similarity.segments import Rows, Vector
 from provenance_guard.similarity.store import Content, Store
 
 THUMBNAIL_SIDE = 384
@@ -50,6 +50,19 @@ _LEAST_HASH_COSINE = 0.3
 _ALIGNED_CANDIDATES = 5
 _MOSTLY_COMMON = 0.5
 _BACKGROUND_REFERENCES, _BACKGROUND_RANKS = 256, 10
+
+
+class _Vectors:
+    """The half-precision vectors of one algorithm, ready to be searched."""
+
+    def __init__(
+        self, rows: Rows, among: NDArray[np.int64] | None, device: str | torch.device, before: _Vectors | None
+    ) -> None:
+        """``among``: the contents that take part, all of them when None; ``before``: the same vectors as they were loaded until now."""
+        self.file, self.contents, self.used = rows.file, rows.contents, rows.used(among)
+        self.vectors: NDArray[np.float16] = rows.data.view("<f2")
+        grown = before if before is not None and before.file == self.file else None
+        self.index: ExactIndex = ExactIndex(self.vectors, device, used=self.used, before=grown.index if grown else None)
 
 
 @dataclass(frozen=True)
@@ -118,17 +131,24 @@ class Cascade:
         }
         self._hash_contents, packed = self._select(hashes.ALGORITHM, hashes.VERSION)
         self._hashes = HashIndex(packed.reshape(-1, hashes.BITS // 8))
-        self._gradient_contents, directions = self._select(gradients.ALGORITHM, gradients.VERSION)
-        self._gradients = ExactIndex(gradients.unpack(directions), device)
+        self._gradients: _Vectors = _Vectors(
+            store.rows(gradients.ALGORITHM, gradients.VERSION),
+            self._among,
+            device,
+            before._gradients if before else None,
+        )
         rows = store.rows(features.ALGORITHM, features.VERSION)
         words = store.rows(vocabulary.ALGORITHM, vocabulary.VERSION)
         self._local: LocalLibrary = LocalLibrary(rows, words, torch.device(device), before._local if before else None)
         self._local_used = rows.used(self._among)
-        self._semantic: VectorIndex | None = None
+        self._semantic: _Vectors | None = None
         if embedder is not None:
-            self._semantic_contents, vectors = self._select(embedder.algorithm, embedder.version)
-            self._vectors = vectors.view(np.float16)
-            self._semantic = ExactIndex(self._vectors, device)
+            self._semantic = _Vectors(
+                store.rows(embedder.algorithm, embedder.version),
+                self._among,
+                device,
+                before._semantic if before else None,
+            )
             # Pictures that are no reference of anybody.
             self._drawn: NDArray[np.float32] = before._drawn if before else embedder.embed(sanity.draw_pictures())
 
@@ -177,11 +197,13 @@ class Cascade:
 
     def _by_gradients(self, picture: NormalPicture) -> list[tuple[int, int]]:
         """Stage A, too: the references whose edges run alike, each with the variants of the features to try; edges have no sign."""
-        cosines, rows = self._gradients.search(gradients.describe_orientations(picture.image), _GRADIENT_CANDIDATES)
+        cosines, rows = self._gradients.index.search(
+            gradients.describe_orientations(picture.image), _GRADIENT_CANDIDATES
+        )
         best: dict[int, tuple[float, int]] = {}
         for orientation in range(len(rows)):
             for cosine, row in zip(cosines[orientation].tolist(), rows[orientation].tolist(), strict=True):
-                content = int(self._gradient_contents[row])
+                content = int(self._gradients.contents[row])
                 best[content] = max(best.get(content, (cosine, orientation)), (cosine, orientation))
         nearest = sorted(best, key=lambda content: -best[content][0])[:_GRADIENT_CANDIDATES]
         mirrored = {content: int(best[content][1] in hashes.MIRRORED) for content in nearest}
@@ -193,15 +215,16 @@ class Cascade:
         Cosines are normalised by a background set (Pizzi et al. 2022): the mean of the ten largest cosines with pictures drawn by
         code and with a sample of the other references is taken away.
         """
-        if self._embedder is None or self._semantic is None or not len(self._semantic):
+        if self._embedder is None or self._semantic is None or not len(self._semantic.index):
             return {}
         vector = self._embedder.embed([picture.image])
-        scores, rows = self._semantic.search(vector, _SEMANTIC_CANDIDATES)
-        sample = np.setdiff1d(np.linspace(0, len(self._vectors) - 1, _BACKGROUND_REFERENCES).astype(int), rows[0])
-        others = np.concatenate([self._drawn, self._vectors[sample].astype(np.float32)])
+        scores, rows = self._semantic.index.search(vector, _SEMANTIC_CANDIDATES)
+        used = np.flatnonzero(self._semantic.used)
+        sample = np.setdiff1d(used[np.linspace(0, len(used) - 1, _BACKGROUND_REFERENCES).astype(int)], rows[0])
+        others = np.concatenate([self._drawn, self._semantic.vectors[sample].astype(np.float32)])
         level = float(np.sort(others @ vector[0])[-_BACKGROUND_RANKS:].mean())
         return {
-            int(self._semantic_contents[row]): Semantic(float(score), float(score) - level)
+            int(self._semantic.contents[row]): Semantic(float(score), float(score) - level)
             for score, row in zip(scores[0], rows[0], strict=True)
         }
 

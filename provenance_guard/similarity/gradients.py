@@ -39,11 +39,6 @@ def pack(image: Image.Image) -> bytes:
     return describe(image).astype("<f2").tobytes()
 
 
-def unpack(rows: NDArray[np.uint8]) -> NDArray[np.float16]:
-    """The vectors of packed rows (n, bytes): shape (n, 128)."""
-    return rows.reshape(len(rows), 2 * LENGTH).view("<f2").astype(np.float16, copy=False)
-
-
 def _shrink(image: Image.Image) -> Image.Image:
     return image.convert("L").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
 

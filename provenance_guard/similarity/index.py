@@ -50,16 +50,27 @@ class _Coarse:
 class ExactIndex:
     """Compares with every row. Rows are converted at the first search, so that opening a large library takes no time."""
 
-    def __init__(self, rows: NDArray[np.float32] | NDArray[np.float16], device: str | torch.device = "cpu") -> None:
-        """``rows`` is (n, dimensions), in memory or mapped; it must not change."""
+    def __init__(
+        self,
+        rows: NDArray[np.float32] | NDArray[np.float16],
+        device: str | torch.device = "cpu",
+        *,
+        used: NDArray[np.bool_] | None = None,
+        before: ExactIndex | None = None,
+    ) -> None:
+        """``rows`` is (n, dimensions), in memory or mapped; it must not change. ``used`` (n) tells which take part, all when None.
+        ``before`` is an index of the first of these rows: what it converted is taken over."""
         self._rows = rows
+        self._used = np.ones(len(rows), np.bool_) if used is None else used
+        self._unused = np.flatnonzero(~self._used)
         self._device = torch.device(device)
         self._kind = fastest_type(self._device)
         self._lock = threading.Lock()
         self._converted: _Coarse | None = None
+        self._taken = before._whole_chunks() if before is not None and before._device == self._device else None
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._rows) - len(self._unused)
 
     def search(self, queries: NDArray[np.float32], count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """See ``VectorIndex``."""
@@ -77,6 +88,9 @@ class ExactIndex:
         start = 0
         for size, multiply in coarse.chunks:
             scores = multiply(wanted)
+            first, end = np.searchsorted(self._unused, (start, start + size))
+            if first < end:
+                scores[:, torch.from_numpy(self._unused[first:end] - start).to(scores.device)] = -torch.inf
             groups = _largest_of_groups(scores)
             # As many groups reach the last of these, so at least as many rows do.
             best = torch.cat([best, groups.topk(min(count, groups.shape[1]), dim=1).values.float()], dim=1)
@@ -97,6 +111,7 @@ class ExactIndex:
         numbers = np.zeros((len(queries), count), np.int64)
         for query in range(len(queries)):
             mine = rows[owners == query]
+            mine = mine[self._used[mine]]
             products = self._rows[mine].astype(np.float32) @ queries[query]
             best = np.lexsort((mine, -products))[:count]
             scores[query], numbers[query] = products[best], mine[best]
@@ -111,14 +126,22 @@ class ExactIndex:
     def _convert(self) -> _Coarse:
         size = len(self._rows) * self._rows.shape[1] * torch.finfo(self._kind).bits // 8
         home = self._device if fits(size, self._device) else torch.device("cpu")
-        chunks, longest, lost = [], 0.0, 0.0
-        for start in range(0, len(self._rows), _CHUNK_ROWS):
+        taken = self._taken or _Coarse([], 0.0, 0.0)
+        chunks, longest, lost = list(taken.chunks), taken.longest, taken.lost
+        for start in range(len(chunks) * _CHUNK_ROWS, len(self._rows), _CHUNK_ROWS):
             exact = torch.from_numpy(np.array(self._rows[start : start + _CHUNK_ROWS], np.float32))
             rounded = exact.to(self._kind)
             longest = max(longest, float(exact.norm(dim=1).max()))
             lost = max(lost, float((exact - rounded.float()).norm(dim=1).max()))
             chunks.append((len(rounded), _multiplier(rounded.to(home), self._device)))
         return _Coarse(chunks, longest, lost)
+
+    def _whole_chunks(self) -> _Coarse | None:
+        """What was converted already, without a last chunk that is not full."""
+        known = self._converted or self._taken
+        if known is None:
+            return None
+        return _Coarse([chunk for chunk in known.chunks if chunk[0] == _CHUNK_ROWS], known.longest, known.lost)
 
 
 class HashIndex:

@@ -33,6 +33,32 @@ def test_exact_search_finds_what_sorting_finds(
     assert np.take_along_axis(products, places, axis=1) == pytest.approx(scores, abs=1e-6)
 
 
+def test_a_grown_index_takes_over_what_was_converted_and_leaves_out_what_is_unused(
+    kind: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index, "_CHUNK_ROWS", 100)
+    random = np.random.default_rng(3)
+    stored, queries = _unit(random, 560, 32), _unit(random, 4, 32)
+    before = ExactIndex(stored[:250])
+    before.search(queries, 10)
+    converted: list[int] = []
+    multiplier = index._multiplier
+    monkeypatch.setattr(
+        index, "_multiplier", lambda rows, device: converted.append(len(rows)) or multiplier(rows, device)
+    )
+    used = random.random(560) < 0.7
+    used[300:400] = False  # A whole chunk.
+    grown = ExactIndex(stored, used=used, before=before)
+    scores, places = grown.search(queries, 10)
+    assert converted == [100, 100, 100, 60]
+    assert len(grown) == used.sum()
+    products = np.where(used, queries @ stored.T, -2)
+    assert scores == pytest.approx(np.sort(products, axis=1)[:, ::-1][:, :10], abs=1e-6)
+    assert used[places].all()
+    few = np.arange(560) < 3
+    assert sorted(ExactIndex(stored, used=few, before=grown).search(queries[:1], 10)[1][0].tolist()) == [0, 1, 2]
+
+
 def test_rows_that_half_precision_cannot_tell_apart_are_ranked_right(kind: torch.dtype) -> None:
     random = np.random.default_rng(1)
     query = _unit(random, 1, 64)

@@ -64,7 +64,7 @@ def test_an_arrangement_of_common_shapes_is_found(tmp_path: Path) -> None:
 
 def test_edges_tell_a_drawing_from_strangers_and_keep_what_is_stored() -> None:
     scenes = [draw_scene(seed) for seed in range(20)]
-    stored = np.stack([gradients.unpack(np.frombuffer(gradients.pack(s), np.uint8)[None])[0] for s in scenes])
+    stored = np.stack([np.frombuffer(gradients.pack(scene), "<f2") for scene in scenes])
     drawing = ImageOps.invert(scenes[7].convert("L").filter(ImageFilter.FIND_EDGES))
     cosines = stored.astype(np.float32) @ gradients.describe(drawing)
     assert cosines.argmax() == 7
