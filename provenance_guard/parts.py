@@ -34,12 +34,19 @@ class Parts:
     """
 
     def __init__(
-        self, config: Config, *, device: torch.device | str | None = None, session: Session | None = None
+        self,
+        config: Config,
+        *,
+        device: torch.device | str | None = None,
+        compare_on: torch.device | str | None = None,
+        session: Session | None = None,
     ) -> None:
-        """``session`` is given by a program that is meant to be at its post all the time: see ``keep_session``."""
+        """``compare_on``: where references are compared, ``device`` when None. ``session`` is given by a program that is meant to be at
+        its post all the time: see ``keep_session``."""
         self.config = config
         self.session = session or Session()
         self._device = device
+        self._compare_on = compare_on
         self._lock = threading.RLock()
         self._sync_lock = threading.RLock()  # its own: a long sync must not hold up the ledger
         self._signer: Signer | None = None
@@ -82,9 +89,17 @@ class Parts:
         with self._lock:
             if self._library is None:
                 settings = self.config.settings
-                embedder = load_embedder(settings.embedding_model, settings.embedding_checkpoint, self.device)
-                self._library = Library.open(self.config.library_path, device=self.device, embedder=embedder)
+                device = torch.device(self._compare_on) if self._compare_on else self.device
+                embedder = load_embedder(settings.embedding_model, settings.embedding_checkpoint, device)
+                self._library = Library.open(self.config.library_path, device=device, embedder=embedder)
             return self._library
+
+    def hand_back(self) -> None:
+        """Give back the memory that the references take on the device and in the process; the next screen loads them anew."""
+        with self._lock:
+            library = self._library
+        if library is not None:
+            library.hand_back()
 
     @property
     def quarantine(self) -> Quarantine:

@@ -56,6 +56,8 @@ AFFECTING_OPTIONS = (
 )
 """Options that change the picture or its file; those that differ from their defaults are recorded."""
 
+_MEMORY_SAVERS = ("medvram", "medvram_sdxl", "lowvram", "always_low_vram", "always_no_vram")
+
 OUTPUT_OPTIONS = (
     "outdir_samples",
     "outdir_txt2img_samples",
@@ -147,6 +149,11 @@ def device() -> torch.device:
     import torch  # loaded by the host long ago
 
     return torch.device(devices.device or "cpu")
+
+
+def saves_memory() -> bool:
+    """Whether the host was told to keep the memory of the device free, by its own options or by those of Forge."""
+    return any(flag(name) for name in _MEMORY_SAVERS)
 
 
 def device_description() -> dict[str, Json]:

@@ -115,9 +115,10 @@ def _on_unloaded() -> None:
     with _reported("finish the files that wait"):
         sealing.flush(30)
     with _reported("leave its post"):
-        from provenance_guard.webui import presence
+        from provenance_guard.webui import presence, runtime
 
         presence.end()
+        runtime.hand_back()
     guards.uninstall()
 
 

@@ -77,8 +77,18 @@ def _make(config: Config) -> Guard:
     from provenance_guard.guard import Guard
 
     # An old guard is left to the threads that still use it.
-    device = compat.device() if config.settings.device == "auto" else None
-    return Guard(config, device=device, session=session())
+    if config.settings.device != "auto":
+        return Guard(config, session=session())
+    # With --medvram and --lowvram the memory of the device is for the models: references, which stay loaded, are compared on the CPU.
+    return Guard(config, device=compat.device(), compare_on="cpu" if compat.saves_memory() else None, session=session())
+
+
+def hand_back() -> None:
+    """Give back the memory that the references take."""
+    with _lock:
+        made = _guard
+    if made is not None:
+        made.hand_back()
 
 
 def _prepare() -> None:
