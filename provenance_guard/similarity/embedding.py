@@ -1,8 +1,8 @@
 """Embeddings: one vector a picture that says what it shows, from a model with weights on this disk.
 
 Two kinds of model are known: open_clip architectures, and copy detectors in one TorchScript file (such as SSCD, Pizzi et al. 2022,
-which the user has to bring: it may not be passed on). Nothing is downloaded. Untrained or damaged weights give plausible numbers (unrelated pictures reach a cosine of 0.99), so
-weights are tried on built-in pictures first (``sanity``) and refused when they cannot tell copies from strangers.
+which the user has to bring: it may not be passed on). Nothing is downloaded. Untrained or damaged weights give plausible numbers
+(unrelated pictures reach a cosine of 0.99), so weights are tried on built-in pictures first (``sanity``) and refused when they cannot tell copies from strangers.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import pickle
 import threading
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -130,11 +131,17 @@ def load_embedder(
     The checkpoint is the state dictionary (``.pt``, ``.pth``, ``.bin``) or ``.safetensors`` file of the open_clip architecture
     ``name``; nothing in it is executed. Or it is a TorchScript file, whatever ``name`` is, that turns pictures (n, 3, 320, 320),
     standardised as for ImageNet, into vectors (n, dimensions). Such a file is a program: use one from a source that you trust.
+
+    When there is no such file, its name may be that of one of open_clip's own sets of weights for ``name`` (``laion2b_s34b_b79k``):
+    then it is read from where open_clip or Hugging Face keep what was downloaded before.
     """
     if checkpoint is None:
         return EmbeddingAbsence("no weight file is configured")
     if not checkpoint.is_file():
-        return EmbeddingAbsence(f"the weight file {checkpoint} does not exist")
+        found = _find_downloaded(name, checkpoint.name)
+        if isinstance(found, EmbeddingAbsence):
+            return found
+        checkpoint = found
     is_script = _is_torchscript(checkpoint)
     load, name = (_load_torchscript, TORCHSCRIPT) if is_script else (_load_open_clip, name)
     try:
@@ -151,6 +158,28 @@ def load_embedder(
             f"{sanity.LEAST_AUC}): they are untrained, damaged or of another model"
         )
     return embedder
+
+
+def _find_downloaded(name: str, tag: str) -> Path | EmbeddingAbsence:
+    """The file of a set of weights that open_clip knows by the name ``tag``. Asks no other computer."""
+    open_clip = extras.load("open_clip")
+    if open_clip is None:
+        return EmbeddingAbsence("open-clip-torch is not installed")
+    known = open_clip.pretrained.get_pretrained_cfg(name, tag)
+    if not known:
+        return EmbeddingAbsence(f"the weight file {tag} does not exist, and open_clip has no such weights for {name}")
+    kept = [Path("~/.cache/clip").expanduser() / known["url"].rpartition("/")[2]] if known.get("url") else []
+    repository, _, file = (known.get("hf_hub") or "").rpartition("/")
+    for wanted in (file,) if file else _HUB_FILES:
+        if repository:
+            with suppress(OSError, ValueError):  # It is not there.
+                kept.append(Path(open_clip.pretrained.hf_hub_download(repository, wanted, local_files_only=True)))
+    there = [path for path in kept if path.is_file()]
+    if not there:
+        return EmbeddingAbsence(
+            f"the weights {tag} of {name} were not downloaded yet, and nothing is downloaded by itself"
+        )
+    return there[0]
 
 
 def without_composition(image: Image.Image) -> Image.Image:
@@ -206,6 +235,8 @@ def _version(checkpoint: Path) -> str:
 _COPY_DETECTOR = Form((320, 320), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), stretched=True)
 """How SSCD's own documentation prepares pictures for batches."""
 
+
+_HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 _UNUSABLE = (
     ExtraMissingError,

@@ -80,6 +80,32 @@ def test_absence_has_a_reason(tmp_path: Path, trained: Path) -> None:
     assert "cannot be used" in load_embedder(NAME, listed).reason
 
 
+def test_downloaded_weights_are_found_by_their_name(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretrained = open_clip.pretrained
+    known = {"by_url": {"url": "https://example.org/v1/tiny.pt"}, "by_hub": {"url": "", "hf_hub": "someone/tiny/"}}
+    monkeypatch.setattr(pretrained, "get_pretrained_cfg", lambda name, tag: known.get(tag, {}))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    asked: list[bool] = []
+
+    def from_hub(repository: str, file: str, *, local_files_only: bool) -> str:
+        asked.append(local_files_only)
+        if file.endswith(".bin"):
+            return str(trained)
+        raise FileNotFoundError(file)
+
+    monkeypatch.setattr(pretrained, "hf_hub_download", from_hub)
+    assert load_embedder(NAME, Path("/somewhere/by_hub")).version == load_embedder(NAME, trained).version
+    assert all(asked)
+    assert "not downloaded" in load_embedder(NAME, Path("by_url")).reason
+    (tmp_path / ".cache" / "clip").mkdir(parents=True)
+    (tmp_path / ".cache" / "clip" / "tiny.pt").write_bytes(trained.read_bytes())
+    assert load_embedder(NAME, Path("by_url")).algorithm == f"open_clip-{NAME}"
+    assert "does not exist" in load_embedder(NAME, Path("by_nobody")).reason
+
+
 def test_weights_with_code_in_them_are_not_executed(tmp_path: Path) -> None:
     class Evil:
         def __reduce__(self) -> tuple[object, ...]:
