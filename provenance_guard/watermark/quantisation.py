@@ -15,7 +15,7 @@ from functools import lru_cache
 import torch
 
 from provenance_guard.watermark.dct import BLOCK, block_dct, inverse_block_dct
-from provenance_guard.watermark.pattern import FREQUENCIES
+from provenance_guard.watermark.pattern import FREQUENCIES, TILE
 from provenance_guard.watermark.perceptual import Allowance
 
 QUALITIES = (10, 20, 30, 50)
@@ -24,12 +24,15 @@ QUALITIES = (10, 20, 30, 50)
 SHARE = 0.04
 """Part of the whole allowance that is spent for each of them."""
 
-_OWN = 1.6  # Of the amplitude: the root mean square that a coefficient has of the mark already.
+_OWN = 2.0  # Of the amplitude: the root mean square that a coefficient has of the mark already.
 _HIGHEST = 6.0  # Of the amplitude: no push is higher, so that none is seen by itself.
 _MARGIN = 0.6  # A coefficient is pushed so far beyond the threshold: twice what rounding to whole levels moves it.
 _NOISE = 4.0  # Levels that a detector adds to the activity of a place before it weighs it.
 _SAMPLES = 5_000
 _SPARE = 4  # Samples more than should be needed.
+_CHOICE = 4  # Times the budget: among so many pushes is chosen.
+_MOST_LIKELY = 12  # At most one coefficient in so many.
+_SIDE = TILE // BLOCK
 
 # fmt: off
 _LUMINANCE = (
@@ -57,26 +60,44 @@ def reinforce(
     amplitude = allowance.amplitude[middles]
     weight = (activity[middles] + _NOISE) * prices
     pushes = torch.zeros_like(marked)
+    left = SHARE * len(QUALITIES)
     for quality in QUALITIES:
         step = _steps(quality).to(luma.device)
         scaled = marked / step
         push = step * (0.5 - (scaled - scaled.round())) + _MARGIN
         energy = push * (push + 2 * _OWN * amplitude)  # The push and the mark below it add up.
         energy = torch.where(push < _HIGHEST * amplitude, energy, torch.inf)
-        places = _cheapest((energy * (weight / step)).view(-1), (energy * prices).view(-1))
+        # In flat pictures the coarsest files are out of reach: what they leave serves the finest.
+        places, spent = _cheapest(
+            energy * (weight / step), energy * prices, left if quality == QUALITIES[-1] else SHARE
+        )
+        left -= spent
         pushes.view(-1)[places] = torch.maximum(pushes.view(-1)[places], push.view(-1)[places])
     mark[inside] += inverse_block_dct(signs * pushes, FREQUENCIES)
     return mark
 
 
-def _cheapest(costs: torch.Tensor, prices: torch.Tensor) -> torch.Tensor:
-    """Places of the lowest ``costs`` (n,) whose ``prices`` together make up ``SHARE``."""
-    step = max(1, len(costs) // _SAMPLES)
-    sample, order = costs[::step].sort()
-    enough = int(torch.searchsorted(step * prices[::step][order].cumsum(0), SHARE)) + _SPARE
-    likely = (costs <= sample[min(enough, len(sample) - 1)]).nonzero()[:, 0]
-    likely = likely[costs[likely].argsort()]
-    return likely[prices[likely].cumsum(0) < SHARE]
+def _cheapest(costs: torch.Tensor, prices: torch.Tensor, budget: float) -> tuple[torch.Tensor, float]:
+    """Places (flat) of the lowest ``costs`` (rows, columns, frequencies) whose ``prices`` keep within ``budget``, and their sum.
+
+    What has been chosen in one copy of the tile is dearer in the next ones: a message that is heard evenly is read sooner.
+    """
+    flat, price = costs.view(-1), prices.view(-1)
+    step = max(1, len(flat) // _SAMPLES)
+    sample, order = flat[::step].sort()
+    enough = int(torch.searchsorted(step * price[::step][order].cumsum(0), _CHOICE * budget)) + _SPARE
+    dearest = sample[min(enough, len(sample) // _MOST_LIKELY)].clamp(max=torch.finfo(sample.dtype).max)
+    likely = (flat <= dearest).nonzero()[:, 0]
+    _, columns, frequencies = costs.shape
+    row, column = likely // (columns * frequencies) % _SIDE, likely // frequencies % columns % _SIDE
+    place = ((row * _SIDE + column) * frequencies + likely % frequencies).float()
+    order = (place + 0.99 * flat[likely] / dearest).argsort()  # By place in the tile, then by cost.
+    likely, place = likely[order], place[order]
+    copies = torch.arange(len(likely), device=likely.device) - torch.searchsorted(place, place)
+    likely = likely[(flat[likely] * (1 + copies).square()).argsort()]
+    spent = price[likely].cumsum(0)
+    count = int(torch.searchsorted(spent, budget))
+    return likely[:count], float(spent[count - 1]) if count else 0.0
 
 
 @lru_cache(maxsize=8)
