@@ -32,8 +32,9 @@ _TITLE = 56
 _CAPTION = 18
 _PAPER, _INK, _FAINT = (250, 250, 248), (30, 32, 36), (150, 152, 156)
 _LINE, _TINT, _BAR = (230, 110, 20), (214, 40, 40), (60, 110, 190)
-_LIMITS = {"visual overlap": 0.15, "structure": None, "colour": 0.30}
-"""The shares from which the literature asks for a closer look; they are drawn as marks and decide nothing."""
+_LIMITS = {"visual overlap": 0.15, "structure": 0.50, "colour": 0.30}
+"""From these shares on a closer look is worth it: by the literature, and for structure what 19 of 20 innocent pictures stay below. They are
+drawn as marks and decide nothing."""
 
 
 def explain_match(image: Image.Image | torch.Tensor, match: Match) -> bytes:
@@ -136,10 +137,8 @@ def _draw_bars(draw: ImageDraw.ImageDraw, match: Match, corner: tuple[int, int])
         _write(draw, (x, top), f"{name}: {round(100 * value)} %")
         draw.rectangle((x, top + 18, x + _PANEL, top + 40), outline=_FAINT)
         draw.rectangle((x, top + 18, x + _PANEL * min(value, 1.0), top + 40), fill=_BAR)
-        limit = _LIMITS[name]
-        if limit is not None:
-            mark = x + _PANEL * limit
-            draw.line((mark, top + 14, mark, top + 44), fill=_TINT, width=2)
+        mark = x + _PANEL * _LIMITS[name]
+        draw.line((mark, top + 14, mark, top + 44), fill=_TINT, width=2)
     _write(draw, (x, y + 270), "Only structure can make a near-copy.", _FAINT)
     _write(draw, (x, y + 286), "Colour is told, it decides nothing.", _FAINT)
 

@@ -52,6 +52,14 @@ def test_lines_join_both_pictures(library: Library) -> None:
     assert len(library.screen(draw_scene(1)).matches[0].geometry.lines) <= 60
 
 
+def test_each_bar_has_its_limit(library: Library) -> None:
+    sheet = _draw(library, draw_scene(1))
+    panel = sheet[406:726, 664:984]
+    red = (np.abs(panel - np.array([214, 40, 40])).sum(axis=-1) < 30).any(axis=0)
+    marks = np.flatnonzero(red) / 320
+    assert [share for share in (0.15, 0.3, 0.5) if np.abs(marks - share).min() < 0.01] == [0.15, 0.3, 0.5]
+
+
 def test_what_is_said_of_the_reference_stands_in_the_evidence(library: Library) -> None:
     match = library.screen(draw_scene(1)).matches[0]
     sheets = [
