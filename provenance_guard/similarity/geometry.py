@@ -26,7 +26,8 @@ _LOOSE, _TIGHT = 0.06, 0.02
 _PROJECTIVE = 10
 _FEWEST = 4
 """Two matches make a similarity, and among many a third agrees by chance."""
-_CERTAIN, _PIXEL = 8, 1 / 640
+_CERTAIN = ((8, 1 / 640), (15, 1.5 / 640))
+"""So many supporters with so small a residual leave no doubt about the place: a pixel, or a little more in a blurred copy."""
 _SMALLEST_SCALE, _LARGEST_SCALE, _MOST_STRETCHED = 0.08, 10.0, 2.5
 
 
@@ -101,7 +102,7 @@ def _propose(query: LocalFeatures, reference: LocalFeatures, variant: int, pairs
     if variant in (1, 3):
         matrix = np.array([[-1.0], [1.0]]) * matrix
         lines[:, 2] *= -1
-    precise = count >= _CERTAIN and residual < _PIXEL
+    precise = any(count >= least and residual < limit for least, limit in _CERTAIN)
     return Model(matrix, variant >= 2, count, count / len(pairs), residual, lines, "features", precise)
 
 
