@@ -29,6 +29,7 @@ _FITTED_LOSS = 9.6
 _LOSS_EXPONENT = 1 / 0.97
 _CAUTION = 0.848
 _MOST_ACTIVITY = 6.0
+_FAR = 32  # Pixels that are one from as far as SSIMULACRA2 looks.
 _SSIM_C2 = (0.03 * 255) ** 2  # Wang, Bovik, Sheikh, Simoncelli, IEEE Trans. Image Process. 13, 2004.
 
 
@@ -91,7 +92,16 @@ def allow(luma: torch.Tensor, activity: torch.Tensor, strength: Strength) -> All
             ratio_of_block / (of_block * float(ratio_of_block.mean()) * ssim**2),
         ]
     ).amax(0)
-    return Allowance(shape * min(seen, psnr, ssim), dearest / luma.numel())
+    amplitude = shape * min(seen, psnr, ssim)
+    amplitude[_alone(luma.shape[0])] = 0
+    amplitude[:, _alone(luma.shape[1])] = 0
+    return Allowance(amplitude, dearest / luma.numel())
+
+
+def _alone(side: int) -> slice:
+    """One or two last rows or columns beyond a multiple of 32: who sees the picture from far sees them without neighbours that would
+    even the mark out, and SSIMULACRA2 takes two points off for them alone."""
+    return slice(side - side % _FAR, side) if side % _FAR <= 2 else slice(0, 0)
 
 
 def detail_of(luma: torch.Tensor) -> torch.Tensor:

@@ -194,6 +194,14 @@ def test_a_flat_picture_changes_by_at_most_a_level(colour):
     assert Watermarker(KEY).detect(flat) is None
 
 
+@pytest.mark.parametrize(("size", "unmarked"), [((353, 322), (1, 2)), ((352, 323), (0, 0))])
+def test_rows_and_columns_that_stand_alone_stay_as_they_are(scene, size, unmarked):
+    image = scene.crop((0, 0, *size))
+    change = np.abs(np.asarray(Watermarker(KEY).embed(image, FREE), np.float64) - np.asarray(image, np.float64)).sum(2)
+    last_columns, last_rows = (sum(not line.any() for line in lines[-4:]) for lines in (change.T, change))
+    assert (last_columns, last_rows) == unmarked
+
+
 def test_bad_arguments_are_named():
     with pytest.raises(UsageError, match="loud"):
         Watermarker(KEY, "loud")
