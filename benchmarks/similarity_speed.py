@@ -226,6 +226,7 @@ def measure_indexing(files: list[Path], scratch: Path) -> dict[str, Any]:
         picture = read(path)
         features.describe(picture, features.REFERENCE_COUNT)
         hashes.hash_reference(picture)
+        gradients.describe(picture.image)
 
     started = time.perf_counter()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
