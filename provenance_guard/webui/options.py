@@ -101,7 +101,7 @@ OPTIONS = (
         "",
         "Weight file of the CLIP model for semantic similarity",
         "Textbox",
-        info="empty: hashes and local features only",
+        info="a file, or the name of weights that open_clip has downloaded; empty: hashes and local features only",
     ),
 )
 
