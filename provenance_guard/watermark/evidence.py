@@ -45,7 +45,7 @@ SEARCHES = (
 PLACES = 2  # Of each folded tile so many places of the pilots are looked at,
 _UPRIGHT_PLACES = 16  # of the upright one, which costs least, some more.
 
-_SMALL = 60_000  # Pixels of a picture in which scales are searched with more effort,
+_SMALL = 100_000  # Pixels of a picture in which scales are searched with more effort,
 _SCALES = 4  # and so many of them are looked at.
 
 MOST_GROUPS = MOST_WINDOWS * (4 + sum(len(search.groups) for search in SEARCHES))
