@@ -246,7 +246,7 @@ class Cascade:
                 variants[index], self._local.features_of(row), index, doubtful[index]
             )
             content = self._local.content(row)
-            if model is not None and (content not in models or _strength(model) > _strength(models[content])):
+            if model is not None and (content not in models or _certainty(model) > _certainty(models[content])):
                 models[content] = model
         return models
 
@@ -298,15 +298,17 @@ def _variants_of(hits: Mapping[int, _HashHit]) -> list[tuple[int, int]]:
     return [(content, int(hit.orientation in hashes.MIRRORED) + 2 * int(hit.inverted)) for content, hit in hits.items()]
 
 
-def _strength(model: Model) -> tuple[float, int]:
-    """What makes one model of a reference better than another."""
-    return calibration.precision(model.inliers, model.residual), model.inliers
+def _certainty(model: Model) -> tuple[bool, float]:
+    """What makes one model of a reference better than another: of those that fit to the pixel the one with most support, which is not
+    by accident; of the others the one that fits best."""
+    return model.precise, model.inliers if model.precise else calibration.precision(model.inliers, model.residual)
 
 
 def _strongest(models: Mapping[int, Model]) -> set[int]:
     """The contents whose models have most support: precise support finds small rigid copies, plain support warped ones."""
     by_count = sorted(models, key=lambda content: -models[content].inliers)[:_ALIGNED_CANDIDATES]
-    by_precision = sorted(models, key=lambda content: _strength(models[content]), reverse=True)[:_ALIGNED_CANDIDATES]
+    precision = {content: calibration.precision(model.inliers, model.residual) for content, model in models.items()}
+    by_precision = sorted(models, key=lambda content: -precision[content])[:_ALIGNED_CANDIDATES]
     return {*by_count, *by_precision}
 
 

@@ -24,6 +24,8 @@ Matrix = NDArray[np.float64]
 _RATIO = 0.9
 _LOOSE, _TIGHT = 0.06, 0.02
 _PROJECTIVE = 10
+_BENT, _EVENLY = 45, 0.5 / 640
+"""From so many matches on, one smooth bend of the whole picture is tried; it must explain them to half a pixel."""
 _FEWEST = 4
 """Two matches make a similarity, and among many a third agrees by chance."""
 _CERTAIN = ((8, 1 / 640), (15, 1.5 / 640))
@@ -36,8 +38,8 @@ class Model:
     """A proposal: ``matrix``, whether the query is a negative, how many features support it and where they are.
 
     ``support`` is the share of all feature matches that support it. ``residual`` is how far these lie from the best flat
-    (projective) model, the median, as a share of the reference's longest side: small for a copy, larger for another photograph of
-    a scene with depth. ``lines`` is (n, 4): x and y in the reference, x and y in the query.
+    (projective) or evenly bent model, the median, as a share of the reference's longest side: small for a copy, larger for another
+    photograph of a scene with depth. ``lines`` is (n, 4): x and y in the reference, x and y in the query.
     """
 
     matrix: Matrix
@@ -48,7 +50,7 @@ class Model:
     lines: NDArray[np.float64]
     method: str
     precise: bool = False
-    """Enough features fit a flat model to the pixel, so that there is no doubt about the place."""
+    """Enough features fit to the pixel, so that there is no doubt about the place."""
 
 
 def propose_from_features(
@@ -189,13 +191,30 @@ def _error(matrix: Matrix, source: NDArray[np.float64], target: NDArray[np.float
 
 
 def _residual(matrix: Matrix, source: NDArray[np.float64], target: NDArray[np.float64]) -> float:
-    """The median error of a flat model: projective when there are enough matches to fit one, else ``matrix``."""
+    """The median error of a flat model: projective when there are enough matches to fit one, else ``matrix``; or that of a lens's bend."""
     errors = _error(matrix, source, target)
     if len(source) >= _PROJECTIVE:
         flat, _ = cv2.findHomography(source, target, 0)
         if flat is not None:
             moved = cv2.perspectiveTransform(source[:, None], flat)[:, 0]
             errors = np.minimum(np.median(errors), np.hypot(*(moved - target).T))
+    flat_residual = float(np.median(errors))
+    if len(source) < _BENT or flat_residual < _EVENLY:
+        return flat_residual
+    bent = _bent_residual(source, target)
+    return bent if bent < _EVENLY else flat_residual
+
+
+def _bent_residual(source: NDArray[np.float64], target: NDArray[np.float64]) -> float:
+    """The median error of the cubic polynomials that fit best: a copy seen through a lens follows one, a scene with depth does not."""
+    x, y = 2 * (source - source.mean(axis=0)).T
+    terms = np.stack([x**i * y**j for i in range(4) for j in range(4 - i)], axis=1)
+    kept = np.ones(len(source), np.bool_)
+    errors = np.zeros(len(source))
+    for _ in range(3):  # Matches that fit by chance pull at the first ones.
+        coefficients = np.linalg.lstsq(terms[kept], target[kept], rcond=None)[0]
+        errors = np.hypot(*(terms @ coefficients - target).T)
+        kept = errors <= 2 * np.median(errors)
     return float(np.median(errors))
 
 

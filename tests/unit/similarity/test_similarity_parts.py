@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
@@ -41,6 +42,21 @@ def test_a_part_pasted_elsewhere_is_judged_by_itself(library: Library) -> None:
 def test_a_picture_half_turned_into_a_negative_is_a_copy(library: Library) -> None:
     match = library.screen(ImageOps.solarize(draw_scene(3), 110)).matches[0]
     assert (match.reference.name, match.level) == ("3.png", "near_copy")
+
+
+def _bulged(picture: Image.Image) -> Image.Image:
+    """As through a strong lens."""
+    width, height = picture.size
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    u, v = (2 * x - width) / width, (2 * y - height) / width
+    wider = 1 + 0.25 * (u * u + v * v)
+    moved = [((axis * wider * width + side) / 2).astype(np.float32) for axis, side in ((u, width), (v, height))]
+    return Image.fromarray(cv2.remap(np.asarray(picture), moved[0], moved[1], cv2.INTER_LINEAR))
+
+
+def test_a_picture_seen_through_a_lens_is_a_copy(library: Library) -> None:
+    match = library.screen(_bulged(draw_scene(6))).matches[0]
+    assert (match.reference.name, match.level) == ("6.png", "near_copy")
 
 
 def _dots(seed: int) -> Image.Image:
