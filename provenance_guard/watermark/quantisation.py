@@ -28,10 +28,11 @@ _OWN = 2.0  # Of the amplitude: the root mean square that a coefficient has of t
 _HIGHEST = 6.0  # Of the amplitude: no push is higher, so that none is seen by itself.
 _MARGIN = 0.6  # A coefficient is pushed so far beyond the threshold: twice what rounding to whole levels moves it.
 _NOISE = 4.0  # Levels that a detector adds to the activity of a place before it weighs it.
-_SAMPLES = 5_000
+_SAMPLES = 3_000
 _SPARE = 4  # Samples more than should be needed.
-_CHOICE = 4  # Times the budget: among so many pushes is chosen.
-_MOST_LIKELY = 12  # At most one coefficient in so many.
+_CHOICES = (1.3, 4.0)  # Times the budget: among so many pushes is chosen; among more where the cheapest
+_MANY_COPIES = 0.3  # are mostly copies of each other,
+_MOST_LIKELY = 12  # yet at most one coefficient in so many.
 _SIDE = TILE // BLOCK
 
 # fmt: off
@@ -83,21 +84,31 @@ def _cheapest(costs: torch.Tensor, prices: torch.Tensor, budget: float) -> tuple
     What has been chosen in one copy of the tile is dearer in the next ones: a message that is heard evenly is read sooner.
     """
     flat, price = costs.view(-1), prices.view(-1)
-    step = max(1, len(flat) // _SAMPLES)
+    step = len(flat) // _SAMPLES // 6 * 6 + 1  # Of all frequencies and columns: it shares no factor with their numbers.
     sample, order = flat[::step].sort()
-    enough = int(torch.searchsorted(step * price[::step][order].cumsum(0), _CHOICE * budget)) + _SPARE
-    dearest = sample[min(enough, len(sample) // _MOST_LIKELY)].clamp(max=torch.finfo(sample.dtype).max)
-    likely = (flat <= dearest).nonzero()[:, 0]
-    _, columns, frequencies = costs.shape
-    row, column = likely // (columns * frequencies) % _SIDE, likely // frequencies % columns % _SIDE
-    place = ((row * _SIDE + column) * frequencies + likely % frequencies).float()
-    order = (place + 0.99 * flat[likely] / dearest).argsort()  # By place in the tile, then by cost.
-    likely, place = likely[order], place[order]
-    copies = torch.arange(len(likely), device=likely.device) - torch.searchsorted(place, place)
+    sums = step * price[::step][order].cumsum(0)
+    for choice in _CHOICES:
+        count = min(int(torch.searchsorted(sums, choice * budget)) + _SPARE, len(sample) // _MOST_LIKELY)
+        dearest = sample[count].clamp(max=torch.finfo(sample.dtype).max)
+        likely = (flat <= dearest).nonzero()[:, 0]
+        likely, copies = _by_place(likely, 0.99 * flat[likely] / dearest, costs.shape)
+        if copies.float().mean() < _MANY_COPIES:
+            break
     likely = likely[(flat[likely] * (1 + copies).square()).argsort()]
     spent = price[likely].cumsum(0)
     count = int(torch.searchsorted(spent, budget))
     return likely[:count], float(spent[count - 1]) if count else 0.0
+
+
+def _by_place(likely: torch.Tensor, cost: torch.Tensor, shape: torch.Size) -> tuple[torch.Tensor, torch.Tensor]:
+    """``likely`` places ordered by their place in the tile, and how many cheaper ones there are in other copies of it; ``cost`` is
+    below 1."""
+    _, columns, frequencies = shape
+    row, column = likely // (columns * frequencies) % _SIDE, likely // frequencies % columns % _SIDE
+    place = ((row * _SIDE + column) * frequencies + likely % frequencies).float()
+    order = (place + cost).argsort()
+    ordered = place[order]
+    return likely[order], torch.arange(len(likely), device=likely.device) - torch.searchsorted(ordered, ordered)
 
 
 @lru_cache(maxsize=8)
