@@ -201,7 +201,9 @@ def _check_kind(connection: sqlite3.Connection, path: Path) -> None:
     """Refuse what is no database, and what another program made."""
     if 0 < path.stat().st_size < _SMALLEST_DATABASE:  # SQLite would take it for an empty database, and write over it.
         raise _not_a_ledger(path)
-    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    with snapshot(connection):  # Another process may be making its tables right now.
+        application = connection.execute("PRAGMA application_id").fetchone()[0]
+        tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     if application == APPLICATION_ID:
         # Reading a file must not run what somebody else put into it. (Views and virtual tables have no page of their own.)
         query = "SELECT name FROM sqlite_master WHERE type IN ('trigger', 'view') OR rootpage = 0"
@@ -211,7 +213,7 @@ def _check_kind(connection: sqlite3.Connection, path: Path) -> None:
                 next_step="Do not use this file; restore the ledger from a backup.",
             )
         return
-    if application or connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+    if application or tables:
         raise LedgerError(
             f"{path} is a database of another program, not a ledger.",
             next_step="Name another data folder, or move that file away.",

@@ -6,7 +6,9 @@ import os
 import random
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from provenance_guard.ledger import Ledger, verify_ledger
@@ -78,3 +80,16 @@ def test_two_writers_take_turns(path, tmp_path, signer):
         assert len(list(ledger.events(type="key.added"))) == 1
         assert ledger.append("note.added", {}).seq == ledger.size - 1
     assert verify_ledger(path, public_keys=[signer.public_bytes]).sound
+
+
+def test_one_new_file_may_be_opened_by_many_at_once(tmp_path, signer):
+    """None of them takes the half that another has made for a database of somebody else."""
+    together = threading.Barrier(3)
+
+    def open_new_file(number: int) -> None:
+        together.wait()
+        Ledger.open(tmp_path / f"{number}.sqlite3", signer).close()
+
+    with ThreadPoolExecutor(3) as pool:
+        for number in range(25):
+            list(pool.map(open_new_file, [number] * 3))
