@@ -1,7 +1,7 @@
 """The cascade: cheap comparisons with the whole library propose candidates, expensive ones convict or clear them.
 
-A: hashes and directions of edges in eight orientations. B: embeddings, when trained weights are there. C: votes of local features. D: for each candidate
-a geometric model, dense agreement after alignment, and from both a calibrated probability.
+A: hashes and directions of edges in eight orientations. B: embeddings, when trained weights are there. C: votes of local features.
+D: for each candidate a geometric model, dense agreement after alignment, and from both a calibrated probability.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Two kinds of model are known: open_clip architectures, and copy detectors in one TorchScript file (such as SSCD, Pizzi et al. 2022,
 which the user has to bring: it may not be passed on). Nothing is downloaded. Untrained or damaged weights give plausible numbers
-(unrelated pictures reach a cosine of 0.99), so weights are tried on built-in pictures first (``sanity``) and refused when they cannot tell copies from strangers.
+(unrelated pictures reach a cosine of 0.99), so weights are tried on built-in pictures first (``sanity``) and refused when they cannot
+tell copies from strangers.
 """
 
 from __future__ import annotations

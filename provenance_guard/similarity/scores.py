@@ -89,7 +89,8 @@ class Match:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the screen says of one picture. ``matches`` are sorted, gravest level first, then most probable; ``notes`` tell what was skipped and why."""
+    """What the screen says of one picture. ``matches`` are sorted, gravest level first, then most probable; ``notes`` tell what was
+    skipped and why."""
 
     level: Level
     matches: tuple[Match, ...]

@@ -75,11 +75,10 @@ def fold_at_corner(residual: torch.Tensor) -> torch.Tensor:
     return padded.reshape(-1, TILE, padded.shape[1] // TILE, TILE).sum((0, 2))
 
 
-def unmoved(residual: torch.Tensor, corner: tuple[int, int]) -> Aligned:
-    """The tile of a residual (H, W) of a picture that nobody moved: its upper left corner (row, column) lay at ``corner``."""
-    height, width = residual.shape
-    centre = (float((corner[1] + width // 2) % TILE), float((corner[0] + height // 2) % TILE))
-    return Aligned(fold_at_corner(residual).roll(corner, (0, 1)), 0.0, torch.eye(2), centre, inverted=False)
+def unmoved(tile: torch.Tensor, centre: tuple[int, int]) -> Aligned:
+    """The upright folded tile of a picture that nobody moved: its centre lay at ``centre`` (row, column) of the tile."""
+    row, column = (place % TILE for place in centre)
+    return Aligned(tile.roll((row, column), (0, 1)), 0.0, torch.eye(2), (float(column), float(row)), inverted=False)
 
 
 def align(

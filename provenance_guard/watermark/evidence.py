@@ -109,9 +109,9 @@ class Evidence:
         pattern = pattern_of(key)
         upright = torch.eye(2)
         for number, plane in self.residuals():
-            rows, columns = self.boxes[number]
-            yield number, [unmoved(plane, (rows.start, columns.start))]
+            (rows, columns), (height, width) = self.boxes[number], plane.shape
             tile, turns = fold_upright(plane), signed_permutations()
+            yield number, [unmoved(tile, (rows.start + height // 2, columns.start + width // 2))]
             yield number, align(tile, upright, pattern, turns, PLACES)
             yield number, align(tile, upright, pattern, turns, _UPRIGHT_PLACES)[PLACES:]
             for search in SEARCHES:

@@ -37,8 +37,10 @@ FREQUENCIES = sorted(
 )
 """Of the block DCT, that carry the message."""
 
-_SIDE = TILE // BLOCK
-_BLOCKS = _SIDE**2
+SIDE = TILE // BLOCK
+"""Of the tile, in blocks."""
+
+_BLOCKS = SIDE**2
 _RADII = np.array([math.hypot(*pair) for pair in FREQUENCIES])
 
 EMPHASES = np.stack(
@@ -115,8 +117,8 @@ class Pattern:
     def data_tile(
         self, code: coding.Soft, profile: Profile, emphasis: npt.NDArray[np.float32] = EMPHASES[0]
     ) -> torch.Tensor:
-        """The part of the tile that carries a codeword, its frequencies weighed by one of ``EMPHASES``: no pilots, root mean
-        square 1."""
+        """The part of the tile that carries a codeword, its frequencies weighed by ``emphasis``, such as one of ``EMPHASES``: no
+        pilots, root mean square 1."""
         coefficients = self.message_coefficients(code, profile) * torch.from_numpy(emphasis)
         tile = self.without_pilots(inverse_block_dct(coefficients, FREQUENCIES))
         return tile / tile.square().mean().sqrt()
@@ -124,7 +126,7 @@ class Pattern:
     def message_coefficients(self, code: coding.Soft, profile: Profile) -> torch.Tensor:
         """What the tile's message coefficients (16, 16, frequencies) should be like, for a codeword or any weights of its bits."""
         layout = layout_of(self.key, profile)
-        return torch.from_numpy((code[layout.positions] * layout.signs).T.reshape(_SIDE, _SIDE, -1))
+        return torch.from_numpy((code[layout.positions] * layout.signs).T.reshape(SIDE, SIDE, -1))
 
     def votes(self, tile: torch.Tensor, profile: Profile) -> Votes:
         """What an aligned tile says about the code bits."""
@@ -207,7 +209,7 @@ def _draw_pilots(key: Key) -> Pilots:
         (x, y)
         for y in range(half)
         for x in range(-half, half)
-        if low <= math.hypot(x, y) <= high and x % _SIDE and y % _SIDE  # Off JPEG's own grid.
+        if low <= math.hypot(x, y) <= high and x % SIDE and y % SIDE  # Off JPEG's own grid.
     ]
     draws = keyed_integers(key, "pilots v1", len(grid) + PILOTS)
     chosen: list[tuple[int, int]] = []

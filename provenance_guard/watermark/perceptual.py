@@ -111,18 +111,16 @@ def detail_of(luma: torch.Tensor) -> torch.Tensor:
 
 def activity_of(detail: torch.Tensor) -> torch.Tensor:
     """Local standard deviation of the detail, in levels; found at half the resolution."""
-    deviation = blur(_halved(detail.square()), 1.5).clamp(min=0).sqrt()
+    deviation = blur(_halved(detail.square()[None])[0], 1.5).clamp(min=0).sqrt()
     return F.interpolate(deviation[None, None], size=detail.shape, mode="bilinear", align_corners=False)[0, 0]
 
 
 def _halved(planes: torch.Tensor) -> torch.Tensor:
-    """Planes (..., H, W) at half their size: means of squares of four pixels. Slices are ten times as fast as pooling."""
-    height, width = planes.shape[-2:]
-    if height % 2 or width % 2:
-        planes = F.pad(planes.reshape(1, -1, height, width), (0, width % 2, 0, height % 2), mode="replicate").reshape(
-            *planes.shape[:-2], height + height % 2, width + width % 2
-        )
-    rows = planes[..., ::2, :] + planes[..., 1::2, :]
+    """Planes (n, H, W) at half their size: means of squares of four pixels. Slices are ten times as fast as pooling."""
+    odd_rows, odd_columns = (side % 2 for side in planes.shape[1:])
+    if odd_rows or odd_columns:
+        planes = F.pad(planes, (0, odd_columns, 0, odd_rows), mode="replicate")
+    rows = planes[:, ::2] + planes[:, 1::2]
     return (rows[..., ::2] + rows[..., 1::2]) / 4
 
 

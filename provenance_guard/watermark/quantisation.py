@@ -15,7 +15,7 @@ from functools import lru_cache
 import torch
 
 from provenance_guard.watermark.dct import BLOCK, block_dct, inverse_block_dct
-from provenance_guard.watermark.pattern import FREQUENCIES, TILE
+from provenance_guard.watermark.pattern import FREQUENCIES, SIDE
 from provenance_guard.watermark.perceptual import Allowance
 
 QUALITIES = (10, 20, 30, 50)
@@ -33,7 +33,6 @@ _SPARE = 4  # Samples more than should be needed.
 _CHOICES = (1.3, 4.0)  # Times the budget: among so many pushes is chosen; among more where the cheapest
 _MANY_COPIES = 0.3  # are mostly copies of each other,
 _MOST_LIKELY = 12  # yet at most one coefficient in so many.
-_SIDE = TILE // BLOCK
 
 # fmt: off
 _LUMINANCE = (
@@ -54,7 +53,7 @@ def reinforce(
     mark = math.sqrt(1 - SHARE * len(QUALITIES)) * mark
     rows, columns = allowance.prices.shape
     inside = (slice(0, rows * BLOCK), slice(0, columns * BLOCK))
-    signs = wanted.to(luma.device).repeat(-(-rows // len(wanted)), -(-columns // len(wanted)), 1)[:rows, :columns]
+    signs = wanted.to(luma.device).repeat(-(-rows // SIDE), -(-columns // SIDE), 1)[:rows, :columns]
     prices = allowance.prices[..., None]
     marked = signs * block_dct((luma + mark)[inside], FREQUENCIES)
     middles = (slice(BLOCK // 2, rows * BLOCK, BLOCK), slice(BLOCK // 2, columns * BLOCK, BLOCK), None)
@@ -104,8 +103,8 @@ def _by_place(likely: torch.Tensor, cost: torch.Tensor, shape: torch.Size) -> tu
     """``likely`` places ordered by their place in the tile, and how many cheaper ones there are in other copies of it; ``cost`` is
     below 1."""
     _, columns, frequencies = shape
-    row, column = likely // (columns * frequencies) % _SIDE, likely // frequencies % columns % _SIDE
-    place = ((row * _SIDE + column) * frequencies + likely % frequencies).float()
+    row, column = likely // (columns * frequencies) % SIDE, likely // frequencies % columns % SIDE
+    place = ((row * SIDE + column) * frequencies + likely % frequencies).float()
     order = (place + cost).argsort()
     ordered = place[order]
     return likely[order], torch.arange(len(likely), device=likely.device) - torch.searchsorted(ordered, ordered)
