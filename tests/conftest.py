@@ -79,6 +79,19 @@ def is_this_computer(host: object) -> bool:
     return address.is_loopback or address.is_unspecified
 
 
+@pytest.fixture(autouse=True, scope="session")
+def nobodys_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Between tests ledger and keys have no home: what a test leaves running must not write into the developer's own."""
+    home = tmp_path_factory.mktemp("between-tests")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(paths.DATA_VARIABLE, str(home / "data"))
+        patch.setenv(paths.KEYS_VARIABLE, str(home / "keys"))
+        patch.delenv(paths.POLICY_VARIABLE, raising=False)
+        yield
+    left = [str(path.relative_to(home)) for path in home.rglob("*")]
+    assert not left, f"Something outlived its test, and wrote {', '.join(left)}"
+
+
 @pytest.fixture(autouse=True)
 def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Ledger, library and keys of each test live in a folder of its own; no policy comes from outside."""

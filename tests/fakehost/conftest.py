@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,7 +110,9 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHost]:
     shared.cmd_opts.provenance_keys = fake.keys
     fake.load_extension()
     yield fake
+    _join_threads("provenance-guard")  # What app_started began would go on in the folders of the next test
     fake.call("script_unloaded")  # Gradio outlives this host, and must not keep its guard
+    _join_threads("provenance-guard-presence")
     _close_guard()
     _forget_modules()
 
@@ -123,6 +126,13 @@ def blocking(host, tmp_path):
     policy.write_text('mode = "block"\n[screen]\nreferences = ["references"]\n', "utf-8")
     host.modules.shared.cmd_opts.provenance_policy = policy
     return policy
+
+
+def _join_threads(name: str) -> None:
+    for thread in threading.enumerate():
+        if thread.name == name:
+            thread.join(60)
+            assert not thread.is_alive(), f"{name} still runs at the end of the test"
 
 
 def _close_guard() -> None:
