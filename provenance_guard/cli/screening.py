@@ -88,13 +88,13 @@ def _row(result: dict[str, Any]) -> tuple[str, str, str, str]:
     name = Path(result["picture"]).name
     if "error" in result:
         return name, "not read", "", result["error"]
-    best = max(result["matches"], key=lambda match: match["probability"], default=None)
+    gravest = next(iter(result["matches"]), None)
     level = result["level"].replace("_", " ")
     notes = "; ".join(result.get("notes", ()))
-    if best is None:
+    if gravest is None:
         return name, level, "", notes
-    found = filter(None, (best["summary"], describe_notice(best["notice"])))
-    return name, level, f"{best['probability']:.2f}", "; ".join(found)
+    found = filter(None, (gravest["summary"], describe_notice(gravest["notice"])))
+    return name, level, f"{gravest['probability']:.2f}", "; ".join(found)
 
 
 def _print_unreadable(report: SyncReport) -> None:

@@ -26,12 +26,8 @@ _TOLD = 5
 
 
 class Match(Protocol):
-    """One reference that a picture resembles: ``probability`` that it is a near copy, 0..1; ``level``, what this match alone
-    makes of the picture, by the limits of that reference; and ``summary``, which says no more than was measured
-    (``near copy of peter.jpg: 62 % of its area matched``)."""
-
-    @property
-    def probability(self) -> float: ...
+    """One reference that a picture resembles: ``level``, what this match alone makes of the picture, by the limits of that
+    reference; and ``summary``, which says no more than was measured (``near copy of peter.jpg: 62 % of its area matched``)."""
 
     @property
     def level(self) -> str: ...
@@ -41,7 +37,8 @@ class Match(Protocol):
 
 
 class Verdict(Protocol):
-    """What the screen says. ``level`` is ``clean``, ``review`` or ``near_copy``, by the thresholds of the policy."""
+    """What the screen says. ``level`` is ``clean``, ``review`` or ``near_copy``, by the thresholds of the policy;
+    ``matches`` are sorted, the gravest first."""
 
     @property
     def level(self) -> str: ...
@@ -115,13 +112,14 @@ def _judge_verdict(policy: Policy, verdict: Verdict | None, *, explained: bool, 
         return [("allow", "The picture was not compared with any reference.")]
     if verdict.level == "clean":
         return []
-    matches = sorted(verdict.matches, key=lambda match: match.probability, reverse=True)
     if verdict.level == "near_copy":
-        copies = [match.summary for match in matches if match.level == "near_copy"]
+        copies = [match.summary for match in verdict.matches if match.level == "near_copy"]
         action: Action = "retry" if may_retry else policy.mode if policy.mode != "off" else "warn"
         return [(action, _as_sentence(summary)) for summary in copies[:_TOLD] or ["near copy of a reference"]]
     if verdict.level == "review":
-        summary = next((match.summary for match in matches if match.level == "review"), "some likeness to a reference")
+        summary = next(
+            (match.summary for match in verdict.matches if match.level == "review"), "some likeness to a reference"
+        )
         return [("warn", f"{_as_sentence(summary)} A person should look at it.")]
     return [(policy.on_error, f"The screen gave a verdict that is not known here: {verdict.level!r}.")]
 

@@ -39,11 +39,6 @@ def end() -> None:
         runtime.guard().end_session()
 
 
-def is_kept() -> bool:
-    """Whether signs of life are written."""
-    return _leaving is not None
-
-
 def _arrive() -> None:
     """Tell the ledger, and look back on the time before."""
     global _arrived

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 PROJECT = Path(__file__).parents[2]
 HOST = PROJECT / "tests" / "host"
@@ -76,6 +77,11 @@ class FakeHost:
         from provenance_guard.webui import sealing
 
         assert sealing.flush(120)
+
+    @staticmethod
+    def shows_content(image: Image.Image) -> bool:
+        """Whether it is one of the stand-in's pictures, smooth noise of many thousand colours; a notice has far fewer."""
+        return len(image.convert("RGB").getcolors(1 << 24)) > 4000
 
     def reported(self) -> list[str]:
         """What the host printed and forgot."""

@@ -16,13 +16,9 @@ from PIL import Image, ImageCms
 from provenance_guard.pictures import pixel_sha256
 
 
-def shows_content(image):
-    return len(image.convert("RGB").getcolors(1 << 24)) > 4000
-
-
 def anything_shown(host, processed):
     files = [Image.open(file) for file in host.outputs.rglob("*.png")]
-    return any(shows_content(image) for image in [*processed.images, *files])
+    return any(host.shows_content(image) for image in [*processed.images, *files])
 
 
 @pytest.mark.parametrize("controls", [(False, "as set"), (None, None), (), ([], {}), (False, "as set", 1)])
@@ -95,14 +91,14 @@ def test_extras_without_our_step(host, blocking, settings):
     upload = host.modules.processing.draw(5, (256, 256))
     (result,) = host.modules.postprocessing.run_postprocessing(upload, {}, folder=str(host.outputs))
     assert result.size == (512, 512)
-    assert not shows_content(result)
+    assert not host.shows_content(result)
 
 
 def test_a_skipped_extras_picture_is_guarded_too(host, blocking):
     host.modules.shared.state.skipped = True
     upload = host.modules.processing.draw(5, (256, 256))
     (result,) = host.modules.postprocessing.run_postprocessing(upload, {}, folder=str(host.outputs))
-    assert not shows_content(result)
+    assert not host.shows_content(result)
 
 
 def test_downloads_of_data_and_keys_are_refused(host, blocking):
@@ -133,7 +129,7 @@ def test_something_that_is_no_picture(host, blocking, left):
     processed = host.generate(job)
     _, first, second = processed.images
     assert first.size == second.size == (256, 256)
-    assert [shows_content(first), shows_content(second)] == [False, True]
+    assert [host.shows_content(first), host.shows_content(second)] == [False, True]
     assert "A script left" in processed.comments
 
 
@@ -175,7 +171,7 @@ def test_what_a_script_may_return(host, blocking, returned):
 
     processed = host.run_script(host.txt2img(), Odd())
     if isinstance(returned, list) and returned:
-        assert not shows_content(processed.images[0])
+        assert not host.shows_content(processed.images[0])
         assert "no picture" in processed.comments
 
 
@@ -192,7 +188,7 @@ def test_arrays_files_and_captions_that_a_script_returns(host, blocking, tmp_pat
 
     array, file, (captioned, caption) = host.run_script(host.txt2img(), Odd()).images
     assert caption == "a caption"
-    assert not any(shows_content(image) for image in (array, file, captioned))
+    assert not any(host.shows_content(image) for image in (array, file, captioned))
 
 
 def test_a_reference_folder_that_vanishes_while_generating(host, blocking, tmp_path):
@@ -225,9 +221,9 @@ def test_a_ledger_that_another_process_holds(host, blocking, monkeypatch):
     finally:
         other.execute("ROLLBACK")
         other.close()
-    assert not shows_content(processed.images[0])
+    assert not host.shows_content(processed.images[0])
     assert "ledger" in processed.comments.lower()
-    assert shows_content(host.generate(host.txt2img(seed=33)).images[0])
+    assert host.shows_content(host.generate(host.txt2img(seed=33)).images[0])
 
 
 OTHER = """
@@ -249,7 +245,7 @@ def test_two_processes_on_one_data_directory(host, blocking):
     host.generate(host.txt2img(seed=34))
     folders = [str(host.data_path / ".provenance-guard"), str(host.keys)]
     other = subprocess.Popen([sys.executable, "-c", OTHER, *folders], stdout=subprocess.PIPE, text=True)
-    decisions = [shows_content(host.generate(host.txt2img(seed=seed)).images[0]) for seed in (35, 5, 36)]
+    decisions = [host.shows_content(host.generate(host.txt2img(seed=seed)).images[0]) for seed in (35, 5, 36)]
     assert other.communicate(timeout=300)[0].strip() == "done"
     assert decisions == [True, False, True]
     from provenance_guard.ledger import verify_ledger

@@ -13,10 +13,6 @@ from PIL import Image
 from provenance_guard.pictures import pixel_sha256
 
 
-def shows_content(image):
-    return len(image.convert("RGB").getcolors(1 << 24)) > 4000
-
-
 def places(host):
     """The host's functions where guards stand."""
     modules = host.modules
@@ -83,7 +79,7 @@ def test_what_another_extension_wraps_around_a_guard_is_guarded_again(host, bloc
     assert dict((place.guards, standing) for place, standing in guards.standing())["every job"] == "covered"
     host.call("app_started", None, None)
     assert dict((place.guards, standing) for place, standing in guards.standing())["every job"] == "in place"
-    assert not shows_content(host.generate(host.txt2img(seed=60)).images[0])
+    assert not host.shows_content(host.generate(host.txt2img(seed=60)).images[0])
 
 
 def test_a_guard_that_another_extension_wraps_passes_on_after_unload(host, blocking):
@@ -91,7 +87,7 @@ def test_a_guard_that_another_extension_wraps_passes_on_after_unload(host, block
     processing.process_images_inner = functools.partial(processing.process_images_inner)
     host.call("script_unloaded")
     host.modules.scripts.scripts_data.clear()
-    assert shows_content(host.generate(host.txt2img()).images[0])
+    assert host.shows_content(host.generate(host.txt2img()).images[0])
 
 
 HOSTILE = """
@@ -116,14 +112,14 @@ def test_an_extension_later_in_order_gets_nothing_past(host, blocking, tmp_path)
     host.call("app_started", None, None)
     processed = host.generate(host.txt2img(batch_size=2))
     assert host.reported() == []
-    assert [shows_content(image) for image in processed.images] == [False, True]  # seeds 5 and 6
+    assert [host.shows_content(image) for image in processed.images] == [False, True]  # seeds 5 and 6
     files = sorted(host.outputs.glob("*.png"))
     assert len(files) == 2
     known = {event.body["record"]["pixel_sha256"] for event in host.ledger_events() if event.type == "picture.released"}
     assert pixel_sha256(processed.images[1]) in known
     for file in files:
         with Image.open(file) as image:
-            assert not shows_content(image) or pixel_sha256(image) in known
+            assert not host.shows_content(image) or pixel_sha256(image) in known
 
 
 @pytest.mark.parametrize("policed", [True, False])
@@ -136,9 +132,9 @@ def test_a_package_that_cannot_be_imported_withholds_under_a_policy(host, blocki
     monkeypatch.setitem(sys.modules, "provenance_guard.webui.door", None)
     host.load_extension()
     processed = host.generate_unguarded(host.txt2img(seed=61))
-    assert shows_content(processed.images[0]) is not policed
+    assert host.shows_content(processed.images[0]) is not policed
     assert "Provenance Guard cannot be loaded" in processed.comments
-    assert [shows_content(Image.open(file)) for file in host.outputs.glob("*.png")] == [not policed]
+    assert [host.shows_content(Image.open(file)) for file in host.outputs.glob("*.png")] == [not policed]
     host.modules.shared.state.current_image = Image.new("RGB", (8, 8))
     assert (host.modules.shared.state.current_image is None) is policed
     results = host.modules.postprocessing.run_postprocessing(

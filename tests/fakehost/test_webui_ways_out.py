@@ -28,15 +28,6 @@ def policy(host, tmp_path):
     return write
 
 
-def colours(image):
-    return len(image.convert("RGB").getcolors(1 << 24))
-
-
-def shows_content(image):
-    """The stand-in's pictures are smooth noise of many thousand colours; a notice has far fewer."""
-    return colours(image) > 4000
-
-
 def marked(image):
     from provenance_guard.webui import runtime
 
@@ -77,7 +68,7 @@ def test_near_copies_in_intermediate_files_are_withheld(host, policy):
     processed = host.generate(intermediates(host))
     files = files_of(host)
     assert len(files) == 4
-    assert [file.name for file in files if shows_content(Image.open(file))] == []
+    assert [file.name for file in files if host.shows_content(Image.open(file))] == []
     assert "Before-highres-fix: " in processed.comments
 
 
@@ -125,9 +116,9 @@ def test_near_copies_in_mask_composites_and_their_grids_are_withheld(host, polic
     policy()
     processed = host.generate(inpainting(5))
     assert len(processed.images) == 4
-    assert not any(shows_content(image) for image in processed.images)
+    assert not any(host.shows_content(image) for image in processed.images)
     assert len(files_of(host)) == 4
-    assert not any(shows_content(Image.open(file)) for file in files_of(host))
+    assert not any(host.shows_content(Image.open(file)) for file in files_of(host))
 
 
 def test_init_images_that_the_host_keeps_are_not_stamped(host, policy):
@@ -184,8 +175,8 @@ def test_a_near_copy_in_a_joined_picture_is_withheld(host, policy, tmp_path):
         file.unlink()
     whole.save(tmp_path / "references" / "whole.png")
     processed = host.run_script(host.txt2img(width=256, height=512), Join(host, [75, 76]))
-    assert not shows_content(processed.images[0])
-    assert not any(shows_content(Image.open(file)) for file in files_of(host))
+    assert not host.shows_content(processed.images[0])
+    assert not any(host.shows_content(Image.open(file)) for file in files_of(host))
     assert "withheld" in processed.comments
 
 
@@ -226,7 +217,7 @@ def test_a_near_copy_in_a_cell_is_not_in_the_plot(host, policy):
     policy()
     processed = host.run_script(host.txt2img(), Plot(host, [77, 5]))
     cells = [processed.images[0].crop((256 * n, 20, 256 * n + 256, 276)) for n in range(2)]
-    assert [shows_content(cell) for cell in cells] == [True, False]
+    assert [host.shows_content(cell) for cell in cells] == [True, False]
 
 
 def test_a_grid_that_a_callback_changes_is_a_picture_of_its_own(host, policy):
@@ -238,15 +229,15 @@ def test_a_grid_that_a_callback_changes_is_a_picture_of_its_own(host, policy):
 
     host.modules.script_callbacks.on_image_grid(smuggle)
     processed = host.generate(host.txt2img(seed=80, batch_size=2, outpath_grids=str(host.outputs)))
-    assert not shows_content(processed.images[0])
-    assert [shows_content(image) for image in processed.images[1:]] == [True, True]
+    assert not host.shows_content(processed.images[0])
+    assert [host.shows_content(image) for image in processed.images[1:]] == [True, True]
 
 
 def test_an_interrupted_picture_passes_too(host, policy):
     policy()
     host.modules.shared.state.interrupted = True
     processed = host.generate(host.txt2img())
-    assert not shows_content(processed.images[0])
+    assert not host.shows_content(processed.images[0])
 
 
 def test_pictures_beside_the_list_are_swept(host, policy):
@@ -254,7 +245,7 @@ def test_pictures_beside_the_list_are_swept(host, policy):
     policy()
     draw = host.modules.processing.draw
     processed = host.generate(host.txt2img(seed=81, extra_result_images=[draw(5, (256, 256)), draw(82, (512, 512))]))
-    assert [shows_content(image) for image in processed.extra_images] == [False, True]
+    assert [host.shows_content(image) for image in processed.extra_images] == [False, True]
     assert marked(processed.extra_images[1])
 
 
@@ -263,8 +254,8 @@ def test_a_job_without_scripts_is_guarded(host, policy):
     job = host.txt2img()
     job.scripts = None
     processed = host.modules.processing.process_images(job)
-    assert not shows_content(processed.images[0])
-    assert not any(shows_content(Image.open(file)) for file in files_of(host))
+    assert not host.shows_content(processed.images[0])
+    assert not any(host.shows_content(Image.open(file)) for file in files_of(host))
 
 
 @pytest.mark.parametrize("job_name", ["train-embedding", "train_hypernetwork"])
@@ -277,7 +268,7 @@ def test_training_previews_are_screened_and_not_stamped(host, policy, job_name):
         job.scripts = None
         results.append(host.modules.processing.process_images(job).images[0])
     assert pixel_sha256(results[0]) == pixel_sha256(host.modules.processing.draw(83, (512, 512)))
-    assert not shows_content(results[1])
+    assert not host.shows_content(results[1])
     assert all(read_labels(file) is None for file in files_of(host))
 
 
@@ -309,7 +300,7 @@ def test_previews_are_off_where_near_copies_are_withheld(host, policy):
 def test_a_preview_that_was_allowed_does_not_let_the_picture_pass(host, policy):
     policy('mode = "block"\npreviews = "allow"\n')
     host.modules.shared.state.assign_current_image(host.modules.processing.draw(5, (256, 256)))
-    assert not shows_content(host.generate(host.txt2img()).images[0])
+    assert not host.shows_content(host.generate(host.txt2img()).images[0])
 
 
 def test_the_save_button_keeps_mark_and_record(host, policy):
@@ -342,7 +333,7 @@ def test_a_small_copy_for_a_board_is_guarded(host, policy):
     host.modules.shared.opts.target_side_length = 100
     host.generate(host.txt2img())
     assert len(files_of(host)) == 2
-    assert not any(shows_content(Image.open(file)) for file in files_of(host))
+    assert not any(host.shows_content(Image.open(file)) for file in files_of(host))
 
 
 def test_extras_with_several_results(host, policy):
@@ -359,7 +350,7 @@ def test_extras_with_several_results(host, policy):
 
     host.modules.scripts.postprocessing_scripts_data.append(Split)
     results = host.modules.postprocessing.run_postprocessing(draw(86, (256, 256)), {}, folder=str(host.outputs))
-    assert [shows_content(image) for image in results] == [True, False]
+    assert [host.shows_content(image) for image in results] == [True, False]
     assert marked(results[0])
 
 
@@ -367,7 +358,7 @@ def test_the_api_answers_with_nothing_that_did_not_pass(host, policy):
     policy()
     unknown = SimpleNamespace(images=[host.modules.processing.draw(87, (256, 256))])
     (answer,) = host.modules.api.api.answer(unknown)
-    assert not shows_content(Image.open(io.BytesIO(base64.b64decode(answer))))
+    assert not host.shows_content(Image.open(io.BytesIO(base64.b64decode(answer))))
     passed = host.generate(host.txt2img(seed=88))
     (answer,) = host.modules.api.api.answer(passed)
     assert pixel_sha256(Image.open(io.BytesIO(base64.b64decode(answer)))) == pixel_sha256(passed.images[0])
@@ -385,7 +376,7 @@ def test_a_gallery_shows_nothing_that_did_not_pass(host, policy):
         (upload,) = other.postprocess([unknown])
     shown = [Image.open(entry["name"]) for entry in (first, second)]
     assert caption == "a caption"
-    assert not shows_content(shown[0])
+    assert not host.shows_content(shown[0])
     assert pixel_sha256(shown[1]) == pixel_sha256(passed)
     assert pixel_sha256(Image.open(upload["name"])) == pixel_sha256(unknown)
 

@@ -18,7 +18,6 @@ WITHHELD = ("retry", "quarantine", "block")
 
 @dataclass(frozen=True)
 class Match:
-    probability: float
     summary: str
     level: str = "near_copy"
 
@@ -30,13 +29,13 @@ class Verdict:
 
 
 CLEAN = Verdict("clean")
-REVIEW = Verdict("review", (Match(0.6, "possibly copied from b.png: 20 % of its area matched", "review"),))
+REVIEW = Verdict("review", (Match("possibly copied from b.png: 20 % of its area matched", "review"),))
 NEAR_COPY = Verdict(
     "near_copy",
     (
-        Match(0.3, "some likeness to c.png: 3 % of its area matched", "clean"),
-        Match(0.97, "near copy of a.png: 62 % of its area matched"),
-        Match(0.9, "near copy of b.png: 40 % of its area matched"),
+        Match("near copy of a.png: 62 % of its area matched"),
+        Match("near copy of b.png: 40 % of its area matched"),
+        Match("some likeness to c.png: 3 % of its area matched", "clean"),
     ),
 )
 FAILURE = "screen: the library is locked"
@@ -95,8 +94,8 @@ def test_reasons_are_the_measured_ones_most_probable_first() -> None:
 
 
 def test_only_what_is_a_copy_by_its_own_limits_is_named() -> None:
-    cleared = Match(0.99, "near copy of licensed.png: 90 % of its area matched", "clean")
-    guarded = Match(0.7, "near copy of d.png: 30 % of its area matched")  # a reference with a stricter limit of its own
+    cleared = Match("near copy of licensed.png: 90 % of its area matched", "clean")
+    guarded = Match("near copy of d.png: 30 % of its area matched")  # a reference with a stricter limit of its own
     decision = decide(Policy(mode="block"), Verdict("near_copy", (cleared, guarded)), ())
     assert decision.action == "block"
     assert decision.reasons == ("Near copy of d.png: 30 % of its area matched.",)
@@ -115,7 +114,7 @@ def test_a_failure_is_told_without_folders() -> None:
 
 
 def test_hundreds_of_copies_do_not_make_hundreds_of_reasons() -> None:
-    many = Verdict("near_copy", tuple(Match(0.99, f"near copy of {number}.png") for number in range(300)))
+    many = Verdict("near_copy", tuple(Match(f"near copy of {number}.png") for number in range(300)))
     assert len(decide(Policy(mode="block"), many, ()).reasons) == 5
 
 
