@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -34,6 +35,7 @@ class Aligned:
 
     ``score`` is the pilots' correlation in standard deviations. ``to_tile`` (2, 2) maps received pixel steps (x, y) to tile
     pixel steps; ``shift`` is the tile place (x, y) of the received picture's centre; ``inverted`` tells that tones were.
+    ``rank`` counts the places of one folded tile, the likeliest being 0.
     """
 
     tile: torch.Tensor
@@ -41,6 +43,7 @@ class Aligned:
     to_tile: torch.Tensor
     shift: tuple[float, float]
     inverted: bool
+    rank: int = 0
 
 
 def fold(residual: torch.Tensor, to_tile: torch.Tensor) -> torch.Tensor:
@@ -83,13 +86,13 @@ def unmoved(tile: torch.Tensor, centre: tuple[int, int]) -> Aligned:
 
 def align(
     tile: torch.Tensor, to_tile: torch.Tensor, pattern: Pattern, turns: list[torch.Tensor], most: int
-) -> list[Aligned]:
+) -> Iterator[Aligned]:
     """The ``most`` likeliest ways, best first, to turn a folded tile by one of ``turns`` (signed permutations) and shift it into
-    place."""
+    place. Each is worked out when it is asked for."""
     spectra = torch.fft.fft2(torch.stack([_turned(tile, turn) for turn in turns]))
     fields = _pilot_scores(spectra, pattern.pilots)
-    places = _highest(fields.abs(), most)
-    return [_placed(spectra[turn], fields[turn], (row, column), turns[turn] @ to_tile) for turn, row, column in places]
+    for rank, (turn, row, column) in enumerate(_highest(fields.abs(), most)):
+        yield _placed(spectra[turn], fields[turn], (row, column), turns[turn] @ to_tile, rank)
 
 
 def _highest(fields: torch.Tensor, most: int) -> list[tuple[int, int, int]]:
@@ -109,7 +112,9 @@ def _highest(fields: torch.Tensor, most: int) -> list[tuple[int, int, int]]:
     ]
 
 
-def _placed(spectrum: torch.Tensor, field: torch.Tensor, place: tuple[int, int], to_tile: torch.Tensor) -> Aligned:
+def _placed(
+    spectrum: torch.Tensor, field: torch.Tensor, place: tuple[int, int], to_tile: torch.Tensor, rank: int
+) -> Aligned:
     row, column = place
     inverted = bool(field[row, column] < 0)
     place_y = row + _parabola(field[:, column], row)
@@ -124,6 +129,7 @@ def _placed(spectrum: torch.Tensor, field: torch.Tensor, place: tuple[int, int],
         to_tile=to_tile,
         shift=(-place_x % TILE, -place_y % TILE),
         inverted=inverted,
+        rank=rank,
     )
 
 

@@ -12,7 +12,7 @@ import torch
 
 from provenance_guard.watermark import coding
 from provenance_guard.watermark.alignment import Aligned, likeness, signed_permutations
-from provenance_guard.watermark.evidence import MOST_GROUPS, MOST_TILES, MOST_WINDOWS, PLACES, Evidence
+from provenance_guard.watermark.evidence import MOST_GROUPS, MOST_TILES, MOST_WINDOWS, Evidence
 from provenance_guard.watermark.keys import Key
 from provenance_guard.watermark.pattern import EMPHASES, pattern_of
 from provenance_guard.watermark.payload import PROFILES, PayloadCipher, Profile, from_bits, profile_for, to_bits
@@ -184,7 +184,7 @@ def claimed_score(evidence: Evidence, key: Key, payload: bytes) -> float:
     templates = torch.stack([pattern_of(key).data_tile(code, profile, emphasis) for emphasis in EMPHASES])
     turns = signed_permutations()
     # Every shift is tried, so of the places in one folded tile the first is enough.
-    folded = (aligned.tile for _, tiles in evidence.groups(key) for aligned in tiles[::PLACES])
+    folded = (aligned.tile for _, tiles in evidence.groups(key) for aligned in tiles if aligned.rank == 0)
     return max(likeness(tile, templates, turns) for tile in folded)
 
 

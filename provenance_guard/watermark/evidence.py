@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 
@@ -42,7 +43,7 @@ SEARCHES = (
     Search(sync.stretched, (slice(0, 4),), 4),
 )
 
-PLACES = 2  # Of each folded tile so many places of the pilots are looked at,
+_PLACES = 2  # Of each folded tile so many places of the pilots are looked at,
 _UPRIGHT_PLACES = 16  # of the upright one, which costs least, some more.
 
 _SMALL = 100_000  # Pixels of a picture in which scales are searched with more effort,
@@ -50,7 +51,7 @@ _SCALES = 4  # and so many of them are looked at.
 
 MOST_GROUPS = MOST_WINDOWS * (4 + sum(len(search.groups) for search in SEARCHES))
 MOST_TILES = MOST_WINDOWS * (
-    1 + _UPRIGHT_PLACES + PLACES * (_SCALES + sum(len(search.groups) * search.folds for search in SEARCHES))
+    1 + _UPRIGHT_PLACES + _PLACES * (_SCALES + sum(len(search.groups) * search.folds for search in SEARCHES))
 )
 """Tiles that one picture gives for one key, at most."""
 
@@ -112,8 +113,9 @@ class Evidence:
             (rows, columns), (height, width) = self.boxes[number], plane.shape
             tile, turns = fold_upright(plane), signed_permutations()
             yield number, [unmoved(tile, (rows.start + height // 2, columns.start + width // 2))]
-            yield number, align(tile, upright, pattern, turns, PLACES)
-            yield number, align(tile, upright, pattern, turns, _UPRIGHT_PLACES)[PLACES:]
+            places = align(tile, upright, pattern, turns, _UPRIGHT_PLACES)
+            yield number, list(islice(places, _PLACES))
+            yield number, list(places)
             for search in SEARCHES:
                 guesses = search.look(self.spectrum(number), pattern, search.groups[-1].stop)
                 for group in search.groups:
@@ -134,7 +136,7 @@ class Evidence:
             if energies[index] < _LEAST_ENERGY:
                 continue
             to_tile = matrices[index].T.cpu()
-            tiles += align(fold(plane, to_tile), to_tile, pattern, _HALF_TURNS, PLACES)
+            tiles += align(fold(plane, to_tile), to_tile, pattern, _HALF_TURNS, _PLACES)
         return tiles
 
 
@@ -142,7 +144,7 @@ def _scaled(plane: torch.Tensor, pattern: Pattern) -> list[Aligned]:
     tiles: list[Aligned] = []
     for guess in sync.scaled(plane, pattern, _SCALES):
         to_tile = guess.matrix.T
-        tiles += align(fold(plane, to_tile), to_tile, pattern, [torch.eye(2)], PLACES)
+        tiles += align(fold(plane, to_tile), to_tile, pattern, [torch.eye(2)], _PLACES)
     return tiles
 
 
