@@ -1,4 +1,4 @@
-"""Fifty ways to make a near-copy of a picture, in nine families, and three ways to make an innocent look-alike.
+"""Fifty ways to make a near-copy of a picture, in nine families.
 
 Every transform takes an RGB picture, a random generator and an unrelated picture (for collages), and gives an RGB picture. The
 "diffusion" family stands in for img2img at several strengths: noise at many scales, smoothing, a smooth warp and a drift of the
@@ -30,78 +30,6 @@ class Transform:
 def all_transforms() -> list[Transform]:
     """The fifty transforms, family by family."""
     return [Transform(name, family, make) for family, members in _FAMILIES.items() for name, make in members.items()]
-
-
-def same_palette(picture: Image.Image, random: np.random.Generator) -> Image.Image:
-    """Other content in the colours of ``picture``: soft random shapes painted with its pixels."""
-    width, height = picture.size
-    colours = np.asarray(picture).reshape(-1, 3)
-    canvas = Image.new("RGB", picture.size, tuple(int(v) for v in colours.mean(axis=0)))
-    draw = ImageDraw.Draw(canvas)
-    for _ in range(90):
-        x, y, a, b = random.integers(0, width), random.integers(0, height), *random.integers(10, width // 4, 2)
-        colour = tuple(int(v) for v in colours[random.integers(len(colours))])
-        shape = draw.ellipse if random.integers(2) else draw.rectangle
-        shape((x - a, y - b, x + a, y + b), fill=colour)
-    return _noise(canvas, random, 6)
-
-
-def same_layout(picture: Image.Image, random: np.random.Generator) -> Image.Image:
-    """Other content in the layout of ``picture``: its coarse patches of light and dark, with foreign texture in them."""
-    coarse = picture.resize((6, 6), Image.Resampling.BOX).resize(picture.size, Image.Resampling.BICUBIC)
-    values = np.asarray(coarse, np.float32)
-    for cells in (8, 16, 32, 64):
-        texture = random.normal(0, 18, (cells, cells)).astype(np.float32)
-        values += cv2.resize(texture, picture.size, interpolation=cv2.INTER_CUBIC)[..., None]
-    return _to_image(values)
-
-
-def same_frame(picture: Image.Image, other: Image.Image) -> Image.Image:
-    """Another picture in the same frame, with the same watermark text as ``_watermark`` writes."""
-    framed = ImageOps.expand(other.resize(picture.size), max(picture.size) // 12, (24, 24, 30))
-    return _watermark(framed)
-
-
-def other_photograph(picture: Image.Image, random: np.random.Generator, other: Image.Image) -> Image.Image:
-    """A stand-in for another photograph of the scene in ``picture``, which is no copy of it.
-
-    The camera moved (things at different depth move differently), the light comes from elsewhere (relief and shadows change), and
-    something else stands in front.
-    """
-    width, height = picture.size
-    longest = max(width, height)
-    values = np.asarray(picture, np.float32)
-    rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
-    field = cv2.resize(random.normal(0, 1, (5, 5)).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
-    depth = cv2.GaussianBlur(np.rint(field * 1.5), (0, 0), 2)
-    move = random.normal(0, 0.008 * longest, 2)
-    values = cv2.remap(
-        values, columns + depth * move[0], rows + depth * move[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
-    )
-    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
-    turned = corners + random.normal(0, 0.05 * longest, (4, 2)).astype(np.float32)
-    view = cv2.getPerspectiveTransform(corners, turned)
-    values = cv2.warpPerspective(values, view, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
-    relief = cv2.GaussianBlur(values.mean(axis=2), (0, 0), random.uniform(1.0, 2.5))
-    slope_x, slope_y = cv2.Sobel(relief, cv2.CV_32F, 1, 0), cv2.Sobel(relief, cv2.CV_32F, 0, 1)
-    angle = random.uniform(0, 2 * np.pi)
-    slope = slope_x * np.cos(angle) + slope_y * np.sin(angle)
-    values += (random.uniform(0.5, 1.2) * 30 * slope / (slope.std() + 1))[..., None]
-    soft = cv2.resize(random.normal(0, 1, (7, 7)).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
-    shadow = cv2.GaussianBlur((soft > 0.3).astype(np.float32), (0, 0), 3)
-    values *= (1 - random.uniform(0.2, 0.5) * shadow)[..., None] * random.uniform(0.85, 1.15, 3)
-    return _stand_in_front(_to_image(values), random, other)
-
-
-def _stand_in_front(picture: Image.Image, random: np.random.Generator, other: Image.Image) -> Image.Image:
-    """Parts of another picture, as people and cars stand before a building."""
-    mask = Image.new("L", picture.size, 0)
-    draw = ImageDraw.Draw(mask)
-    for _ in range(4):
-        x, y = random.integers(0, picture.width), random.integers(picture.height // 2, picture.height)
-        a, b = picture.width // 12, picture.height // 7
-        draw.ellipse((x - a, y - b, x + a, y + b), fill=255)
-    return Image.composite(other.resize(picture.size), picture, mask)
 
 
 # recode
@@ -172,12 +100,13 @@ def _sharpen(picture: Image.Image, *_: object) -> Image.Image:
 
 
 def _grain(picture: Image.Image, random: np.random.Generator, _: object) -> Image.Image:
-    return _noise(picture, random, 25)
+    return add_noise(picture, random, 25)
 
 
-def _noise(picture: Image.Image, random: np.random.Generator, deviation: float) -> Image.Image:
+def add_noise(picture: Image.Image, random: np.random.Generator, deviation: float) -> Image.Image:
+    """Gaussian noise of a standard deviation in levels."""
     values = np.asarray(picture, np.float32)
-    return _to_image(values + random.normal(0, deviation, values.shape))
+    return to_image(values + random.normal(0, deviation, values.shape))
 
 
 def _median(picture: Image.Image, *_: object) -> Image.Image:
@@ -192,7 +121,7 @@ def _pencil(picture: Image.Image, *_: object) -> Image.Image:
     grey = ImageOps.grayscale(picture)
     soft = ImageOps.invert(grey).filter(ImageFilter.GaussianBlur(4))
     base, cover = np.asarray(grey, np.float32), np.asarray(soft, np.float32)
-    return _to_image(np.repeat(np.minimum(base * 255 / (256 - cover), 255)[..., None], 3, axis=2))
+    return to_image(np.repeat(np.minimum(base * 255 / (256 - cover), 255)[..., None], 3, axis=2))
 
 
 # overlay
@@ -214,7 +143,8 @@ def _lettered(picture: Image.Image, *_: object) -> Image.Image:
     return copy
 
 
-def _watermark(picture: Image.Image, *_: object) -> Image.Image:
+def draw_watermark(picture: Image.Image, *_: object) -> Image.Image:
+    """The same pale words all over, as agencies protect their pictures."""
     layer = Image.new("RGB", picture.size, (128, 128, 128))
     for y in range(0, picture.height, max(picture.height // 6, 1)):
         for x in range(0, picture.width, max(picture.width // 3, 1)):
@@ -363,7 +293,7 @@ def _rerendered(strength: float) -> Make:
         values = np.clip(values + random.normal(0, 80 * strength, values.shape), 0, 255)
         smooth = cv2.bilateralFilter(values.astype(np.uint8), 9, 60 + 100 * strength, 3 + 4 * strength)
         drift = random.uniform(-40, 40, 3) * strength
-        return _to_image(smooth * random.uniform(1 - 0.3 * strength, 1 + 0.3 * strength, 3) + drift)
+        return to_image(smooth * random.uniform(1 - 0.3 * strength, 1 + 0.3 * strength, 3) + drift)
 
     return make
 
@@ -401,7 +331,8 @@ def _write(picture: Image.Image, text: str, corner: tuple[int, int], height: int
     picture.paste(Image.new("RGB", large.size, colour), corner, large)
 
 
-def _to_image(values: np.ndarray) -> Image.Image:
+def to_image(values: np.ndarray) -> Image.Image:
+    """Values (H, W, 3) in levels, cut to 0..255, as a picture."""
     return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8), "RGB")
 
 
@@ -435,7 +366,7 @@ _FAMILIES: dict[str, dict[str, Make]] = {
     "overlay": {
         "caption": _captioned,
         "lettering": _lettered,
-        "watermark": _watermark,
+        "watermark": draw_watermark,
         "frame": _framed,
         "stickers": _stickers,
         "screenshot": _screenshot,

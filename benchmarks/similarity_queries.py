@@ -17,6 +17,7 @@ from pathlib import Path
 
 import copy_repaintings
 import copy_transforms
+import innocent_lookalikes
 import numpy as np
 from PIL import Image, ImageDraw
 
@@ -152,13 +153,13 @@ def _make_query(material: Material, plan: Plan, random: np.random.Generator, bes
     if plan.kind == "real copy":
         source = dict(material.real_copies)[name]
     elif plan.kind == "same palette":
-        picture = copy_transforms.same_palette(picture, random)
+        picture = innocent_lookalikes.same_palette(picture, random)
     elif plan.kind == "same layout":
-        picture = copy_transforms.same_layout(picture, random)
+        picture = innocent_lookalikes.same_layout(picture, random)
     elif plan.kind == "same frame":
-        picture = copy_transforms.same_frame(picture, beside)
+        picture = innocent_lookalikes.same_frame(picture, beside)
     elif plan.kind == "other photograph":
-        picture = copy_transforms.other_photograph(picture, random, beside)
+        picture = innocent_lookalikes.other_photograph(picture, random, beside)
     itself = name if plan.kind == "other reference" else None
     label = Path(name).name + (f", {plan.transform.name}" if plan.transform else "")
     return Query(plan.kind, label, source, picture, itself)
