@@ -10,6 +10,7 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import hypothesis
@@ -83,10 +84,7 @@ def is_this_computer(host: object) -> bool:
 def nobodys_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Between tests ledger and keys have no home: what a test leaves running must not write into the developer's own."""
     home = tmp_path_factory.mktemp("between-tests")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(paths.DATA_VARIABLE, str(home / "data"))
-        patch.setenv(paths.KEYS_VARIABLE, str(home / "keys"))
-        patch.delenv(paths.POLICY_VARIABLE, raising=False)
+    with homes_in(home):
         yield
     left = [str(path.relative_to(home)) for path in home.rglob("*")]
     assert not left, f"Something outlived its test, and wrote {', '.join(left)}"
@@ -95,7 +93,12 @@ def nobodys_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Ledger, library and keys of each test live in a folder of its own; no policy comes from outside."""
-    home = tmp_path_factory.mktemp("installation")
+    with homes_in(tmp_path_factory.mktemp("installation")):
+        yield
+
+
+@contextmanager
+def homes_in(home: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(paths.DATA_VARIABLE, str(home / "data"))
         patch.setenv(paths.KEYS_VARIABLE, str(home / "keys"))
