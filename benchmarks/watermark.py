@@ -31,9 +31,10 @@ import cv2
 import numpy as np
 import torch
 from PIL import Image
-from watermark_attacks import ATTACKS, Attack
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from watermark_attacks import ATTACKS, Attack
 
 from provenance_guard.watermark import Payload, Watermarker
 

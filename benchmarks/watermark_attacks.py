@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 
+from provenance_guard import extras
+
 Pixels = npt.NDArray[np.float32]
 Draws = np.random.Generator
 Change = Callable[[Image.Image, Draws], Image.Image]
@@ -276,6 +278,7 @@ def _attacks() -> list[Attack]:
             "webp 30": stored("WEBP", quality=30),
             "jpeg 2000, 1:20": stored("JPEG2000", quality_mode="rates", quality_layers=[20]),
             "jpeg 2000, 1:40": stored("JPEG2000", quality_mode="rates", quality_layers=[40]),
+            **{f"avif {quality}": stored("AVIF", quality=quality) for quality in (60, 40) if _writes_avif()},
             "256 colours": palette,
         },
         "scale and back": {f"x{factor} and back": scaled_and_back(factor) for factor in (0.75, 0.5, 0.33)},
@@ -344,8 +347,10 @@ def _attacks() -> list[Attack]:
         },
         "combined": {
             "crop 50 %, x0.85, jpeg 70": chained(cropped(0.5), scaled(0.85), jpeg(70)),
-            "crop 25 %, x1.25, jpeg 50": chained(cropped(0.25), scaled(1.25), jpeg(50)),
-            "crop 25 %, x0.8, jpeg 50": chained(cropped(0.25), scaled(0.8), jpeg(50)),
+            **{
+                f"crop 25 %, x{factor}, jpeg 50": chained(cropped(0.25), scaled(factor), jpeg(50))
+                for factor in (1.6, 1.25, 0.8, 0.6)
+            },
             "turned 2, crop 50 %, x1.2, jpeg 60": chained(turned(2), cropped(0.5, centre=True), scaled(1.2), jpeg(60)),
         },
         "denoisers": {
@@ -356,6 +361,11 @@ def _attacks() -> list[Attack]:
         },
     }
     return [Attack(name, family, change) for family, table in families.items() for name, change in table.items()]
+
+
+def _writes_avif() -> bool:
+    extras.load("pillow_avif")  # Newer releases of Pillow need no plug-in.
+    return ".avif" in Image.registered_extensions()
 
 
 ATTACKS = _attacks()
