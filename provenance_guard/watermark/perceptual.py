@@ -30,6 +30,10 @@ _LOSS_EXPONENT = 1 / 0.97
 _CAUTION = 0.848
 _MOST_ACTIVITY = 6.0
 _FAR = 32  # Pixels that are one from as far as SSIMULACRA2 looks.
+_PUSHED = (0.16, 0.5)  # Of the allowance, in most pictures and in plain ones.
+_HIGHEST_PUSH = 6.0  # Of the amplitude, in most pictures.
+_EMPTY = 0.3  # Levels of activity: rounding alone makes that much.
+_HARDLY_PLAIN = 0.25  # That much less of a picture is empty when it begins to count as plain.
 _SSIM_C2 = (0.03 * 255) ** 2  # Wang, Bovik, Sheikh, Simoncelli, IEEE Trans. Image Process. 13, 2004.
 
 
@@ -38,7 +42,8 @@ class Strength:
     """A promise: at most ``flat`` levels RMS in flat areas, ``1 + texture * activity`` times that elsewhere, and never below
     ``ssimulacra2`` (predicted), ``psnr`` (dB, over the colours) or ``ssim`` (of the luma; the promise is 0.98, and the model of it
     is 0.001 off at worst). A ``tilt`` gives low frequencies more of the power: they outlive blurring, shrinking and denoising, and
-    are seen sooner."""
+    are seen sooner. A picture of which the share ``plain`` is empty is braced for codecs, which remove what is spread thinly over
+    nothing: half of the power goes into pushes over rounding thresholds (``quantisation``), up to ``highest`` times the amplitude."""
 
     name: str
     flat: float
@@ -47,14 +52,16 @@ class Strength:
     psnr: float
     ssim: float
     tilt: float
+    plain: float
+    highest: float
 
 
 STRENGTHS = {
     strength.name: strength
     for strength in (
-        Strength("invisible", flat=0.95, texture=0.1, ssimulacra2=90.0, psnr=46.0, ssim=0.9809, tilt=0.0),
-        Strength("balanced", flat=0.95, texture=0.15, ssimulacra2=85.0, psnr=44.0, ssim=0.9809, tilt=0.0),
-        Strength("strong", flat=0.95, texture=0.5, ssimulacra2=0.0, psnr=42.0, ssim=0.9809, tilt=0.8),
+        Strength("invisible", 0.95, 0.1, ssimulacra2=90.0, psnr=46.0, ssim=0.9809, tilt=0.0, plain=1.0, highest=7.0),
+        Strength("balanced", 0.95, 0.15, ssimulacra2=85.0, psnr=44.0, ssim=0.9809, tilt=0.0, plain=1.0, highest=7.0),
+        Strength("strong", 0.95, 0.5, ssimulacra2=0.0, psnr=42.0, ssim=0.9809, tilt=0.8, plain=0.65, highest=9.0),
     )
 }
 
@@ -70,10 +77,13 @@ def strength_named(name: str) -> Strength:
 class Allowance:
     """What the mark may cost. ``amplitude`` (H, W) is the allowed root mean square of the pattern, in levels. ``prices``
     (H // 8, W // 8) say, for each 8x8 block, which share of the whole allowance one unit of DCT energy takes there, by the strictest
-    of the strength's promises."""
+    of the strength's promises. The share ``pushed`` of it is for pushes, none higher than ``highest`` times the amplitude, so that
+    none is seen by itself."""
 
     amplitude: torch.Tensor
     prices: torch.Tensor
+    pushed: float
+    highest: float
 
 
 def allow(luma: torch.Tensor, activity: torch.Tensor, strength: Strength) -> Allowance:
@@ -95,7 +105,11 @@ def allow(luma: torch.Tensor, activity: torch.Tensor, strength: Strength) -> All
     amplitude = shape * min(seen, psnr, ssim)
     amplitude[_alone(luma.shape[0])] = 0
     amplitude[:, _alone(luma.shape[1])] = 0
-    return Allowance(amplitude, dearest / luma.numel())
+    empty = float((activity < _EMPTY).float().mean())
+    plainness = min(max(1 - (strength.plain - empty) / _HARDLY_PLAIN, 0.0), 1.0)
+    usual, most = _PUSHED
+    highest = _HIGHEST_PUSH + plainness * (strength.highest - _HIGHEST_PUSH)
+    return Allowance(amplitude, dearest / luma.numel(), usual + plainness * (most - usual), highest)
 
 
 def _alone(side: int) -> slice:

@@ -1,7 +1,7 @@
 """Helps the mark through coarse JPEG: lifts coefficients over a rounding threshold where that costs least.
 
 JPEG 10 rounds most of a picture's coefficients to zero, and the mark with them. But some stand just below the threshold beyond
-which they are rounded up: there a push of a few levels changes what is stored by a whole quantisation step. A small part of the mark's
+which they are rounded up: there a push of a few levels changes what is stored by a whole quantisation step. A part of the mark's
 power, spent on such coefficients, speaks louder after compression than all the rest, and costs nothing elsewhere, since every push has
 the sign that the message wants. (Informed embedding, after Miller, Doerr and Cox, IEEE Trans. Image Process. 13, 2004; the tables are
 those of ITU-T T.81, Annex K, scaled as libjpeg does.)
@@ -21,11 +21,7 @@ from provenance_guard.watermark.perceptual import Allowance
 QUALITIES = (10, 20, 30, 50)
 """Of the JPEG files that are prepared for. Finer ones leave the mark alone."""
 
-SHARE = 0.04
-"""Part of the whole allowance that is spent for each of them."""
-
 _OWN = 2.0  # Of the amplitude: the root mean square that a coefficient has of the mark already.
-_HIGHEST = 6.0  # Of the amplitude: no push is higher, so that none is seen by itself.
 _MARGIN = 0.6  # A coefficient is pushed so far beyond the threshold: twice what rounding to whole levels moves it.
 _NOISE = 4.0  # Levels that a detector adds to the activity of a place before it weighs it.
 _SAMPLES = 3_000
@@ -50,7 +46,7 @@ def reinforce(
     ``luma`` and its ``activity`` (H, W) are in levels, from a corner of a tile on; ``wanted`` (16, 16, frequencies) are the signs of
     a tile's message coefficients.
     """
-    mark = math.sqrt(1 - SHARE * len(QUALITIES)) * mark
+    mark = math.sqrt(1 - allowance.pushed) * mark
     rows, columns = allowance.prices.shape
     inside = (slice(0, rows * BLOCK), slice(0, columns * BLOCK))
     signs = wanted.to(luma.device).repeat(-(-rows // SIDE), -(-columns // SIDE), 1)[:rows, :columns]
@@ -60,17 +56,16 @@ def reinforce(
     amplitude = allowance.amplitude[middles]
     weight = (activity[middles] + _NOISE) * prices
     pushes = torch.zeros_like(marked)
-    left = SHARE * len(QUALITIES)
+    left = allowance.pushed
     for quality in QUALITIES:
         step = _steps(quality).to(luma.device)
         scaled = marked / step
         push = step * (0.5 - (scaled - scaled.round())) + _MARGIN
         energy = push * (push + 2 * _OWN * amplitude)  # The push and the mark below it add up.
-        energy = torch.where(push < _HIGHEST * amplitude, energy, torch.inf)
-        # In flat pictures the coarsest files are out of reach: what they leave serves the finest.
-        places, spent = _cheapest(
-            energy * (weight / step), energy * prices, left if quality == QUALITIES[-1] else SHARE
-        )
+        energy = torch.where(push < allowance.highest * amplitude, energy, torch.inf)
+        # In plain pictures the coarsest files are out of reach: what they leave serves the finest.
+        budget = left if quality == QUALITIES[-1] else allowance.pushed / len(QUALITIES)
+        places, spent = _cheapest(energy * (weight / step), energy * prices, budget)
         left -= spent
         pushes.view(-1)[places] = torch.maximum(pushes.view(-1)[places], push.view(-1)[places])
     mark[inside] += inverse_block_dct(signs * pushes, FREQUENCIES)

@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from provenance_guard.watermark import Key, Payload, Watermarker, coding, quantisation
 from provenance_guard.watermark.dct import block_dct, inverse_block_dct
@@ -71,3 +71,32 @@ def test_coarse_jpeg_is_survived(scene, quality):
     found = Watermarker(KEY).detect(jpeg(Watermarker(KEY, "strong").embed(scene, RECORD), quality))
     assert found is not None
     assert found.payload == RECORD
+
+
+@pytest.mark.parametrize("quality", [80, 50])
+def test_a_picture_of_one_colour_is_braced_for_jpeg(quality):
+    picture = Image.new("RGB", (512, 512), "teal")
+    found = Watermarker(KEY).detect(jpeg(Watermarker(KEY).embed(picture, RECORD), quality))
+    assert found is not None
+    assert found.payload == RECORD
+
+
+def test_a_flat_drawing_is_braced_for_webp_at_strong():
+    drawing = Image.new("RGB", (512, 512), "ivory")
+    draw = ImageDraw.Draw(drawing)
+    for number, colour in enumerate(("teal", "orange", "navy", "crimson", "gold", "black")):
+        x, y = 90 * number, 60 * (number * 5 % 7)
+        draw.ellipse((x, y, x + 150, y + 120), fill=colour, outline="black", width=3)
+    stored = io.BytesIO()
+    Watermarker(KEY, "strong").embed(drawing, RECORD).save(stored, "WEBP", quality=50)
+    assert Watermarker(KEY).check(Image.open(stored), RECORD) > 6.5  # Chance, and a mark that is not braced: 5
+
+
+@pytest.mark.parametrize("strength", ["invisible", "strong"])
+def test_half_of_the_power_is_pushed_in_plain_pictures_only(scene, strength):
+    def pushed(image: Image.Image) -> float:
+        luma = torch.from_numpy(np.asarray(image.convert("L"), np.float32))
+        return allow(luma, activity_of(detail_of(luma)), strength_named(strength)).pushed
+
+    assert pushed(scene) == pytest.approx(0.16)
+    assert pushed(Image.new("RGB", (256, 256), "teal")) == pytest.approx(0.5)
