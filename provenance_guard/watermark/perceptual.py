@@ -105,11 +105,15 @@ def allow(luma: torch.Tensor, activity: torch.Tensor, strength: Strength) -> All
     amplitude = shape * min(seen, psnr, ssim)
     amplitude[_alone(luma.shape[0])] = 0
     amplitude[:, _alone(luma.shape[1])] = 0
+    return Allowance(amplitude, dearest / luma.numel(), *_pushes(activity, strength))
+
+
+def _pushes(activity: torch.Tensor, strength: Strength) -> tuple[float, float]:
+    """The share of the allowance that is for pushes, and how high one may be: the plainer the picture, the more."""
     empty = float((activity < _EMPTY).float().mean())
     plainness = min(max(1 - (strength.plain - empty) / _HARDLY_PLAIN, 0.0), 1.0)
     usual, most = _PUSHED
-    highest = _HIGHEST_PUSH + plainness * (strength.highest - _HIGHEST_PUSH)
-    return Allowance(amplitude, dearest / luma.numel(), usual + plainness * (most - usual), highest)
+    return usual + plainness * (most - usual), _HIGHEST_PUSH + plainness * (strength.highest - _HIGHEST_PUSH)
 
 
 def _alone(side: int) -> slice:
