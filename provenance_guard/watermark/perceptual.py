@@ -30,6 +30,7 @@ _LOSS_EXPONENT = 1 / 0.97
 _CAUTION = 0.848
 _MOST_ACTIVITY = 6.0
 _FAR = 32  # Pixels that are one from as far as SSIMULACRA2 looks.
+_FLAT = 0.95  # Levels RMS in flat areas, at most, at every strength.
 _PUSHED = (0.16, 0.5)  # Of the allowance, in most pictures and in plain ones.
 _HIGHEST_PUSH = 6.0  # Of the amplitude, in most pictures.
 _EMPTY = 0.3  # Levels of activity: rounding alone makes that much.
@@ -39,14 +40,13 @@ _SSIM_C2 = (0.03 * 255) ** 2  # Wang, Bovik, Sheikh, Simoncelli, IEEE Trans. Ima
 
 @dataclass(frozen=True)
 class Strength:
-    """A promise: at most ``flat`` levels RMS in flat areas, ``1 + texture * activity`` times that elsewhere, and never below
+    """A promise: in places with activity at most ``1 + texture * activity`` times what flat areas bear, and never below
     ``ssimulacra2`` (predicted), ``psnr`` (dB, over the colours) or ``ssim`` (of the luma; the promise is 0.98, and the model of it
     is 0.001 off at worst). A ``tilt`` gives low frequencies more of the power: they outlive blurring, shrinking and denoising, and
     are seen sooner. A picture of which the share ``plain`` is empty is braced for codecs, which remove what is spread thinly over
     nothing: half of the power goes into pushes over rounding thresholds (``quantisation``), up to ``highest`` times the amplitude."""
 
     name: str
-    flat: float
     texture: float
     ssimulacra2: float
     psnr: float
@@ -59,9 +59,9 @@ class Strength:
 STRENGTHS = {
     strength.name: strength
     for strength in (
-        Strength("invisible", 0.95, 0.1, ssimulacra2=90.0, psnr=46.0, ssim=0.9809, tilt=0.0, plain=1.0, highest=7.0),
-        Strength("balanced", 0.95, 0.15, ssimulacra2=85.0, psnr=44.0, ssim=0.9809, tilt=0.0, plain=1.0, highest=7.0),
-        Strength("strong", 0.95, 0.5, ssimulacra2=0.0, psnr=42.0, ssim=0.9809, tilt=0.8, plain=0.65, highest=9.0),
+        Strength("invisible", texture=0.1, ssimulacra2=90.0, psnr=46.0, ssim=0.9809, tilt=0.0, plain=1.0, highest=7.0),
+        Strength("balanced", texture=0.15, ssimulacra2=85.0, psnr=44.0, ssim=0.9809, tilt=0.0, plain=1.0, highest=7.0),
+        Strength("strong", texture=0.5, ssimulacra2=0.0, psnr=42.0, ssim=0.9809, tilt=0.8, plain=0.65, highest=9.0),
     )
 }
 
@@ -88,7 +88,7 @@ class Allowance:
 
 def allow(luma: torch.Tensor, activity: torch.Tensor, strength: Strength) -> Allowance:
     """The allowance for a luma plane (H, W) in levels of 0..255, at least 8 pixels a side, and its activity."""
-    shape = strength.flat * (1 + strength.texture * activity.clamp(max=_MOST_ACTIVITY))
+    shape = _FLAT * (1 + strength.texture * activity.clamp(max=_MOST_ACTIVITY))
     power = shape.square()
     ratio = _ratio(luma, power, step=BLOCK, floor=_SSIM_C2)
     seen = min(1.0, _ssimulacra2_scale(luma, power, strength.ssimulacra2))

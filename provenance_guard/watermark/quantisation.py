@@ -17,13 +17,13 @@ import torch
 from provenance_guard.watermark.dct import BLOCK, block_dct, inverse_block_dct
 from provenance_guard.watermark.pattern import FREQUENCIES, SIDE
 from provenance_guard.watermark.perceptual import Allowance
+from provenance_guard.watermark.whitening import DEVIATION_FLOOR
 
 QUALITIES = (10, 20, 30, 50)
 """Of the JPEG files that are prepared for. Finer ones leave the mark alone."""
 
 _OWN = 2.0  # Of the amplitude: the root mean square that a coefficient has of the mark already.
 _MARGIN = 0.6  # A coefficient is pushed so far beyond the threshold: twice what rounding to whole levels moves it.
-_NOISE = 4.0  # Levels that a detector adds to the activity of a place before it weighs it.
 _SAMPLES = 3_000
 _SPARE = 4  # Samples more than should be needed.
 _CHOICES = (1.3, 4.0)  # Times the budget: among so many pushes is chosen; among more where the cheapest
@@ -54,7 +54,7 @@ def reinforce(
     marked = signs * block_dct((luma + mark)[inside], FREQUENCIES)
     middles = (slice(BLOCK // 2, rows * BLOCK, BLOCK), slice(BLOCK // 2, columns * BLOCK, BLOCK), None)
     amplitude = allowance.amplitude[middles]
-    weight = (activity[middles] + _NOISE) * prices
+    weight = (activity[middles] + DEVIATION_FLOOR) * prices
     pushes = torch.zeros_like(marked)
     left = allowance.pushed
     for quality in QUALITIES:

@@ -61,6 +61,7 @@ def test_a_session_begins_lives_and_ends(host, monkeypatch):
     host.call("script_unloaded")
     (ended,) = events_of(host, "session.ended")
     assert ended.body == {"session": started.body["session"]}
+    assert presence._leaving is None
     count = len(events_of(host, "session.alive"))
     time.sleep(0.2)
     assert len(events_of(host, "session.alive")) == count

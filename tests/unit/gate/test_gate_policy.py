@@ -85,7 +85,7 @@ def test_decisions(mode: str, on_error: str, verdict: Verdict | None, failures: 
         assert decision.reasons
 
 
-def test_reasons_are_the_measured_ones_most_probable_first() -> None:
+def test_reasons_are_the_measured_ones_in_the_screens_order() -> None:
     decision = decide(Policy(mode="block"), NEAR_COPY, ())
     assert decision.reasons == (
         "Near copy of a.png: 62 % of its area matched.",
